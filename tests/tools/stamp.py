@@ -1,0 +1,76 @@
+"""Write where the course is published into the notebooks and the README: `make stamp REPOSITORY=owner/name`.
+
+The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
+notebook begins with a title, a badge line and the same first code cell, and all three places come from here. Pictures
+of `outputs/` become absolute links, since Colab shows a notebook without its repository.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[2]
+BRANCH = "main"
+UNPUBLISHED = "*Open in Colab: not published yet; the first code cell says what to set.*"
+
+FIRST_CELL = '''\
+# Find dcgan_utils.py: in this notebook's repository or, on Colab, in a copy that this cell fetches.
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = "{address}"  # https://github.com/OWNER/NAME, where the course is published
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages off
+places = [Path.cwd(), Path.cwd().parent, Path.cwd() / "dcgan-course"]
+if not any((place / "dcgan_utils.py").exists() for place in places):
+    if "google.colab" not in sys.modules or not REPOSITORY:
+        raise FileNotFoundError("dcgan_utils.py is not here. Open this notebook from the notebooks/ folder of its "
+                                "repository; on Colab, set REPOSITORY in this cell to that repository's address.")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, "dcgan-course"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-r", "dcgan-course/requirements.txt"], check=True)
+sys.path.insert(0, str(next(place for place in places if (place / "dcgan_utils.py").exists())))'''
+
+
+def badge(repository, path):
+    """The line under a notebook's title."""
+    if not repository:
+        return UNPUBLISHED
+    link = f"https://colab.research.google.com/github/{repository}/blob/{BRANCH}/{path}"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+
+
+def stamp_text(text, repository, path):
+    """`text` with its badge line for `path` and its pictures' addresses set for `repository` ('' is unpublished)."""
+    text = re.sub(rf"{re.escape(UNPUBLISHED)}|\[!\[Open in Colab\]\([^)]*\)\]\([^)]*{re.escape(path)}\)",
+                  badge(repository, path), text)
+    base = f"https://raw.githubusercontent.com/{repository}/{BRANCH}/outputs/" if repository else "../outputs/"
+    return re.sub(r"(?<=\]\()(\.\./|https://raw\.githubusercontent\.com/[^)]*/)outputs/", base, text)
+
+
+def stamp_notebook(notebook, repository, path):
+    """Set first code cell, badge and pictures of a notebook node in place."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = stamp_text(cell.source, repository, path)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = FIRST_CELL.format(address=f"https://github.com/{repository}" if repository else "")
+
+
+def main(root=ROOT, repository=None):
+    if repository is not None:
+        if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", repository):
+            sys.exit(f"REPOSITORY is {repository!r}; wanted owner/name, such as jane/dcgan-course.")
+        (root / ".repository").write_text(repository + "\n")
+    repository = (root / ".repository").read_text().strip()
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        stamp_notebook(notebook, repository, f"notebooks/{path.name}")
+        nbformat.write(notebook, path)
+    print(f"stamped for {repository or 'no repository yet'}")
+
+
+if __name__ == "__main__":
+    main(repository=sys.argv[1] if len(sys.argv) > 1 else None)
