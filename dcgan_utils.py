@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import math
+import netrc
 import os
 import platform
 import shutil
@@ -21,6 +22,7 @@ import socket
 import sys
 import tempfile
 import time
+import urllib.parse
 import uuid
 import zipfile
 import zlib
@@ -41,7 +43,7 @@ __all__ = [
     "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
     "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
-    "run_folder", "smoke_mode",
+    "run_folder", "shown_path", "smoke_mode",
 ]
 
 
@@ -71,7 +73,7 @@ def run_folder(name):
     return root / name
 
 
-def _shown(path):
+def shown_path(path):
     """The path as a reader should see it: relative to the project where it lies in it."""
     path, root = Path(path).absolute(), Path(__file__).resolve().parent
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.path.relpath(path)
@@ -88,10 +90,10 @@ def _replacing(path):
             shutil.rmtree(path)
         os.replace(partial, path)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or _first_line(error).split("; ")[-1].split(" [Op:")[0]
         raise OSError(
             getattr(error, "errno", None) or 0,
-            f"could not write {_shown(path)}: {reason}. What was written before is intact. Make room or make the "
+            f"could not write {shown_path(path)}: {reason}. What was written before is intact. Make room or make the "
             "folder writable, or choose another run folder, and run again: it goes on from the last checkpoint"
         ) from error
     finally:
@@ -195,7 +197,7 @@ def load_dataset(name_or_path, *, image_size=32):
     elif path.exists():
         raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, a .csv or a folder of images.")
     elif path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {_shown(Path.cwd())}).")
+        raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {shown_path(Path.cwd())}).")
     else:
         raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, _NAMED_DATASETS))}, or give the "
                          "path of an .npz file, a .csv file or a folder of images.")
@@ -390,6 +392,13 @@ def _check_positive(**values):
             raise ValueError(f"{name} is {value!r}; wanted a whole number of at least 1.")
 
 
+def _check_share(**values):
+    """Refuse arguments that are not numbers from 0 to below 1."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; wanted a number from 0 to below 1.")
+
+
 def to_model_range(images):
     """uint8 pixels, 0 to 255, to a float32 tensor of the same shape in [-1, 1], the range of tanh."""
     return tf.cast(images, tf.float32) / 127.5 - 1.0
@@ -521,8 +530,7 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=24, kernel_size=4, bat
     """
     _, halvings = check_image_shape(image_shape)
     _check_positive(width=width, kernel_size=kernel_size)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout!r}; wanted a share from 0 to below 1.")
+    _check_share(dropout=dropout)
     seeds = itertools.count(1000 * seed + 500)
     layers = keras.layers
 
@@ -598,8 +606,7 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         scalars: d_loss, g_loss, d_real_accuracy, d_fake_accuracy (shares judged rightly), d_real_mean, d_fake_mean
         (mean probability of "real").
     """
-    if not 0 <= averaging < 1:
-        raise ValueError(f"averaging is {averaging!r}; wanted a decay from 0 to below 1.")
+    _check_share(averaging=averaging)
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
     latent_dim = generator.input_shape[-1]
@@ -680,36 +687,46 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
     _check_positive(epochs=epochs, batch_size=batch_size, picture_every=picture_every)
+    _check_share(beta_1=beta_1, averaging=averaging)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
     for net, shape, what in ((generator, generator.output_shape, "makes"), (discriminator, discriminator.input_shape, "takes")):
         if tuple(shape[1:]) != data.image_shape:
             raise ValueError(f"the {net.name} {what} images of shape {tuple(shape[1:])}, the data are {data.image_shape}; "
                              "build it with image_shape=data.image_shape.")
-    if not learning_rate > 0 or not 0 <= beta_1 < 1:
-        raise ValueError(f"learning_rate is {learning_rate!r} and beta_1 {beta_1!r}; wanted above 0, and 0 to below 1.")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate is {learning_rate!r}; wanted a number above 0.")
 
     run_dir = Path(run_dir)
+    with _locked(run_dir):
+        tf.config.experimental.enable_op_determinism()
+        settings = {
+            "data": {"count": count, "image_shape": list(data.image_shape),
+                     "sha256": hashlib.sha256(data.images).hexdigest()},
+            "generator": _describe(generator), "discriminator": _describe(discriminator),
+            "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
+            "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
+        config = _agree_on_config(run_dir, settings, epochs, data)
+        return _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None).go_on(epochs)
+
+
+@contextlib.contextmanager
+def _locked(run_dir):
+    """Make the folder and keep other processes from training in it; the lock goes with the process, however it ends."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(run_dir / ".lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise RuntimeError(f"another process is training in {_shown(run_dir)}: wait for it, stop it, or choose "
+        raise RuntimeError(f"another process is training in {shown_path(run_dir)}: wait for it, stop it, or choose "
                            "another run folder.") from None
     except OSError as error:
-        raise OSError(error.errno, f"cannot write to {_shown(run_dir)}: {error.strerror}. Make it writable or choose "
+        raise OSError(error.errno, f"cannot write to {shown_path(run_dir)}: {error.strerror}. Make it writable or choose "
                                    "another run folder") from error
-    with lock:
-        tf.config.experimental.enable_op_determinism()
-        settings = {
-            "data": {"source": data.source, "count": count, "image_shape": list(data.image_shape),
-                     "sha256": hashlib.sha256(data.images).hexdigest()},
-            "generator": _describe(generator), "discriminator": _describe(discriminator),
-            "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
-            "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
-        config = _agree_on_config(run_dir, settings, epochs, data.notice)
-        return _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None).go_on(epochs)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _describe(model):
@@ -729,7 +746,7 @@ def _flat(settings, prefix=""):
             yield prefix + name, value
 
 
-def _agree_on_config(run_dir, settings, epochs, notice):
+def _agree_on_config(run_dir, settings, epochs, data):
     """Write `config.json`, or refuse to go on with a run of other settings."""
     path = run_dir / "config.json"
     config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -738,14 +755,15 @@ def _agree_on_config(run_dir, settings, epochs, notice):
             config = json.loads(path.read_text(encoding="utf-8"))
             before = dict(_flat(config["settings"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{_shown(path)} is corrupt ({error}): restore it, or choose another run folder.") from error
+            raise ValueError(f"{shown_path(path)} is corrupt ({error}): restore it, or choose another run folder.") from error
         now = dict(_flat(settings))
         different = [f"  {name}: {before.get(name, 'not set')} in that run, {now.get(name, 'not set')} now"
                      for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
         if different:
-            raise ValueError(f"{_shown(run_dir)} holds a run with other settings:\n" + "\n".join(different)
+            raise ValueError(f"{shown_path(run_dir)} holds a run with other settings:\n" + "\n".join(different)
                              + "\nUse its settings to go on with it, or choose another run folder.")
-    config |= {"settings": settings, "epochs": max(int(epochs), config.get("epochs", 0)), "notice": notice,
+    config |= {"settings": settings, "epochs": max(int(epochs), config.get("epochs", 0)),
+               "source": data.source, "notice": data.notice,
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__,
                             "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
@@ -775,12 +793,12 @@ class _Run:
         """Train up to `epochs`, from the newest readable checkpoint."""
         done = self._restore()
         if done >= epochs:
-            print(f"{_shown(self.run_dir)} has {done} epochs already; nothing to train.")
+            print(f"{shown_path(self.run_dir)} has {done} epochs already; nothing to train.")
             return load_history(self.run_dir)
         every, batch_size = self.settings["picture_every"], self.settings["batch_size"]
         steps = math.ceil(len(self.images) / batch_size)
         if done:
-            print(f"{_shown(self.run_dir)}: going on after epoch {done}.")
+            print(f"{shown_path(self.run_dir)}: going on after epoch {done}.")
         print(f"{epochs} epochs of {steps} steps; a picture and a checkpoint every {every} epochs." if every > 1
               else f"{epochs} epochs of {steps} steps; a picture and a checkpoint after each.")
         tracker = _Tracker(self.run_dir, self.config, self.wandb_project)
@@ -813,7 +831,7 @@ class _Run:
             bar.close()
             stopped_in, kept = len(self.history) + 1, self._restore()
             self._finish(kept, tracker)
-            hint = (f"Pictures, generator and checkpoints up to epoch {kept} are kept in {_shown(self.run_dir)}. "
+            hint = (f"Pictures, generator and checkpoints up to epoch {kept} are kept in {shown_path(self.run_dir)}. "
                     + ("Train again with the same settings to go on from there." if isinstance(error, KeyboardInterrupt)
                        else "Choose a lower learning rate and another run folder."))
             raise type(error)(f"{error if error.args else f'stopped in epoch {stopped_in}'}. {hint}") from None
@@ -876,17 +894,17 @@ class _Run:
         for folder in folders:
             try:
                 self.checkpoint.read(str(folder / "state")).assert_consumed()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
-                print(f"{_shown(folder)} cannot be read ({str(error).splitlines()[0]}); falling back to the one before.")
+            except Exception as error:  # TensorFlow has many kinds for a damaged file, IndexError among them
+                print(f"{shown_path(folder)} cannot be read ({_first_line(error)}); falling back to the one before.")
                 continue
             epoch = _epoch_of(folder)
             if [row.get("epoch") for row in rows[:epoch]] != [str(i + 1) for i in range(epoch)]:
-                raise RuntimeError(f"{_shown(path)} lacks rows for the {epoch} epochs of the checkpoint: restore it, or "
+                raise RuntimeError(f"{shown_path(path)} lacks rows for the {epoch} epochs of the checkpoint: restore it, or "
                                    "choose another run folder.")
             self.history = rows[:epoch]
             return epoch
         if folders or rows:
-            raise RuntimeError(f"{_shown(self.run_dir)} holds a run, but no readable checkpoint to go on from. Its "
+            raise RuntimeError(f"{shown_path(self.run_dir)} holds a run, but no readable checkpoint to go on from. Its "
                                "pictures and metrics are kept: choose another run folder.")
         return 0
 
@@ -903,7 +921,7 @@ class _Run:
                 path.unlink()
         with _replacing(self.run_dir / "generator.keras") as partial:
             self.averaged.save(partial)
-        print(f"{_shown(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {every * stride} epochs")
+        print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {every * stride} epochs")
         if tracker:
             tracker.finish(self.run_dir / "training.gif", self.run_dir / "generator.keras")
 
@@ -923,21 +941,21 @@ class _Tracker:
         try:
             import wandb
             self.wandb = wandb
-            online = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-            for mode in dict.fromkeys((online, "offline")):
+            for mode in dict.fromkeys((os.environ.get("WANDB_MODE") or _wandb_mode(wandb), "offline")):
                 try:
                     self.run = wandb.init(
                         project=project, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name, resume="allow",
                         config={name: value for name, value in config.items() if name != "run_id"},
-                        settings=wandb.Settings(silent=True, console="off", init_timeout=15, login_timeout=5))
+                        settings=wandb.Settings(silent=True, console="off", init_timeout=15, finish_timeout=30))
                     break
                 except Exception as error:
                     if mode == "offline":
                         raise
                     print(f"Weights & Biases: {_first_line(error)}; recording offline instead.")
+                    wandb.teardown()  # or the run counts as begun
             self.run.define_metric("*", step_metric="epoch")
             if self.run.offline:
-                print(f"Weights & Biases: offline, in {_shown(Path(self.run.dir).parent)}; `wandb sync` uploads it.")
+                print(f"Weights & Biases: offline, in {shown_path(Path(self.run.dir).parent)}; `wandb sync` uploads it.")
             else:
                 print(f"Weights & Biases: {self.run.url}")
         except Exception as error:
@@ -973,6 +991,17 @@ class _Tracker:
                 self._give_up(error)
 
 
+def _wandb_mode(wandb):
+    """"online" if there is a key in the environment, in wandb's settings or in .netrc; else "offline"."""
+    settings = wandb.setup().settings
+    if settings.api_key:
+        return "online"
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        if netrc.netrc(os.environ.get("NETRC")).authenticators(urllib.parse.urlsplit(settings.base_url).hostname):
+            return "online"
+    return "offline"
+
+
 def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -985,8 +1014,8 @@ def load_history(run_dir):
     """
     path = Path(run_dir) / "metrics.csv"
     if not path.exists():
-        raise FileNotFoundError(f"{_shown(path)}: there is no such file; train a run into this folder first.")
-    return pd.read_csv(path, float_precision="round_trip")
+        raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
+    return pd.read_csv(path)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1035,8 +1064,9 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
         image = ImageOps.expand(Image.fromarray(frame), (0, band, 0, 0), fill="white")
         ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
         drawn.append(np.asarray(image))
+    durations = [milliseconds] * (len(drawn) - 1) + [last_milliseconds]
     with _replacing(Path(path)) as partial:
-        imageio.imwrite(partial, drawn, duration=[milliseconds] * (len(drawn) - 1) + [last_milliseconds], loop=0)
+        imageio.imwrite(partial, drawn, duration=durations if len(drawn) > 1 else last_milliseconds, loop=0)
 
 
 def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):

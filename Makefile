@@ -1,0 +1,39 @@
+# Each target sets itself up in .venv; Python 3.10 or newer is all that a machine needs.
+PYTHON ?= python3
+BIN := .venv/bin
+DATASET ?= mnist
+RUN ?= $(notdir $(basename $(DATASET)))
+DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: train test notebooks bench stamp
+
+# make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
+train: .venv/ready
+	@mkdir -p outputs/$(RUN)
+	@trap 'echo; echo "Stopped. The same command goes on from the last checkpoint."' INT; \
+	$(BIN)/papermill notebooks/04_training.ipynb outputs/$(RUN)/04_training.ipynb --cwd notebooks \
+		--no-progress-bar --stdout-file /dev/stdout -p DATASET "$(DATA)" -p RUN "$(RUN)" $(if $(EPOCHS),-p EPOCHS $(EPOCHS))
+
+test: .venv/ready
+	@$(BIN)/python -m pytest tests
+	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 notebooks
+
+# make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
+notebooks: .venv/ready
+	@$(BIN)/python tests/tools/notebooks.py $(NOTEBOOKS)
+
+bench: .venv/ready
+	@$(BIN)/python tests/tools/bench.py
+
+# make stamp REPOSITORY=owner/name: where the course is published, into badges and first cells
+stamp: .venv/ready
+	@$(BIN)/python tests/tools/stamp.py $(REPOSITORY)
+
+.venv/ready: requirements.txt tests/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
+	@echo "Setting up .venv: TensorFlow and the rest, 2 GB, some minutes the first time ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt
+	@touch $@

@@ -1,0 +1,202 @@
+"""Losses against closed forms, noise, and what one train step does."""
+
+import math
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import dcgan_utils as du
+
+
+# Losses
+
+def test_losses_of_an_undecided_discriminator():
+    zeros = tf.zeros((6, 1))
+    assert float(du.discriminator_loss(zeros, zeros)) == pytest.approx(2 * math.log(2), rel=1e-6)
+    assert float(du.generator_loss(zeros)) == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_losses_are_the_binary_cross_entropies_each_averaged_over_its_batch():
+    random = np.random.default_rng(0)
+    real, fake = random.normal(1, 3, (5, 1)), random.normal(-1, 3, (9, 1))
+    probability = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    d_loss = -np.log(probability[0]).mean() - np.log(1 - probability[1]).mean()
+    assert float(du.discriminator_loss(tf.constant(real), tf.constant(fake))) == pytest.approx(d_loss, rel=1e-12)
+    assert float(du.generator_loss(tf.constant(fake))) == pytest.approx(-np.log(probability[1]).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("real, fake, d_loss, g_loss", [
+    (1000, -1000, 0, 1000), (-1000, 1000, 2000, 0), (1000, 1000, 1000, 0), (-1000, -1000, 1000, 1000)])
+def test_losses_and_their_gradients_are_finite_at_huge_logits(real, fake, d_loss, g_loss):
+    real, fake = tf.Variable([[float(real)]]), tf.Variable([[float(fake)]])
+    with tf.GradientTape(persistent=True) as tape:
+        losses = du.discriminator_loss(real, fake), du.generator_loss(fake)
+    assert [float(loss) for loss in losses] == [d_loss, g_loss]
+    gradients = [*tape.gradient(losses[0], [real, fake]), tape.gradient(losses[1], fake)]
+    assert np.isfinite([gradient.numpy() for gradient in gradients]).all()
+
+
+# Noise
+
+def test_noise_is_decided_by_seed_and_step_and_by_nothing_else():
+    first = du.make_noise(4, 8, seed=1, step=2).numpy()
+    tf.random.set_seed(99)
+    np.testing.assert_array_equal(du.make_noise(4, 8, seed=1, step=2), first)
+    np.testing.assert_array_equal(tf.function(du.make_noise)(4, 8, seed=1, step=tf.constant(2, tf.int64)), first)
+    for seed, step in ((1, 3), (2, 2), (2, 1), (3, 0), (1, -1)):
+        assert not np.isclose(du.make_noise(4, 8, seed=seed, step=step), first).any()
+
+
+def test_noise_is_standard_normal():
+    noise = du.make_noise(4000, 16, seed=0).numpy()
+    assert noise.shape == (4000, 16) and noise.dtype == np.float32
+    assert abs(noise.mean()) < 0.02 and noise.std() == pytest.approx(1, abs=0.02)
+    assert (abs(noise) > 1.96).mean() == pytest.approx(0.05, abs=0.005)
+
+
+# The step
+
+@pytest.fixture(scope="module")
+def make_pair(make_nets):
+    """A function that makes two nets, an averaged generator of other weights, and their train step."""
+    def make(averaging=0.999, noise_seed=0, optimizers=None):
+        generator, discriminator = make_nets()
+        averaged, _ = make_nets(seed=1)
+        for weight in averaged.weights:
+            weight.assign(weight + 0.5)
+        optimizers = optimizers or [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in range(2)]
+        step = du.make_train_step(generator, discriminator, *optimizers, averaged, seed=noise_seed, averaging=averaging)
+        return SimpleNamespace(generator=generator, discriminator=discriminator, averaged=averaged, step=step)
+    return make
+
+
+@pytest.fixture(scope="module")
+def pixels(make_images):
+    return tf.constant(make_images(40))
+
+
+def indices(start, count):
+    return tf.range(start, start + count)
+
+
+def weights_of(pair):
+    return [weight for net in (pair.generator, pair.discriminator, pair.averaged) for weight in net.get_weights()]
+
+
+def train_some(pair, pixels, step):
+    pair.step(pixels, indices(8 * step, 8), step)
+
+
+def equal(first, second):
+    return all(np.array_equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+def test_one_step_changes_all_weights_and_moving_statistics(make_pair, pixels):
+    pair = make_pair()
+    before = {weight.path: weight.numpy() for net in (pair.generator, pair.discriminator) for weight in net.weights}
+    pair.step(pixels, indices(0, 16), 0)
+    normalised = [layer.name for layer, follower in zip(pair.discriminator.layers, pair.discriminator.layers[1:])
+                  if isinstance(follower, keras.layers.BatchNormalization)]
+    without_effect = {f"discriminator/{name}/bias" for name in normalised}  # BatchNorm subtracts it again
+    unchanged = {weight.path for net in (pair.generator, pair.discriminator) for weight in net.weights
+                 if (weight.numpy() == before[weight.path]).all()}
+    assert len(before) > 20 and any("moving_variance" in path for path in before)
+    assert unchanged <= without_effect
+
+
+def test_averaged_generator_follows_the_warm_up_in_all_its_weights(make_pair, pixels):
+    pair = make_pair()
+    for step, decay in ((0, 1 / 10), (1, 2 / 11), (2, 3 / 12), (10 ** 6, 0.999)):
+        before = pair.averaged.get_weights()
+        pair.step(pixels, indices(0, 8), step)
+        for old, own, new in zip(before, pair.generator.get_weights(), pair.averaged.get_weights(), strict=True):
+            np.testing.assert_allclose(new, decay * old + (1 - decay) * own, rtol=1e-5, atol=1e-6)
+            assert not np.allclose(old, own, rtol=1e-4, atol=1e-5), "nothing to see in this weight"
+
+
+def test_averaging_of_zero_is_a_copy_and_warm_up_never_exceeds_averaging(make_pair, pixels):
+    copy, slow = make_pair(averaging=0), make_pair(averaging=0.05)
+    before = slow.averaged.get_weights()
+    copy.step(pixels, indices(0, 8), 5)
+    slow.step(pixels, indices(0, 8), 5)
+    assert equal(copy.averaged.get_weights(), copy.generator.get_weights())
+    for old, own, new in zip(before, slow.generator.get_weights(), slow.averaged.get_weights(), strict=True):
+        np.testing.assert_allclose(new, 0.05 * old + 0.95 * own, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("averaging", [-0.1, 1.0, 1.5, float("nan")])
+def test_illegal_averaging_is_refused(averaging, make_pair):
+    with pytest.raises(ValueError, match="averaging is"):
+        make_pair(averaging=averaging)
+
+
+def replay(pair, pixels, chosen, step, seed):
+    """What a step has to return, and the gradients it has to follow, written out; leaves the nets as they were."""
+    nets = pair.generator, pair.discriminator
+    before = [net.get_weights() for net in nets]
+    real = du.to_model_range(tf.gather(pixels, chosen))
+    noise = du.make_noise(len(chosen), 8, seed=seed, step=step)
+    with tf.GradientTape(persistent=True) as tape:
+        fake = pair.generator(noise, training=True)
+        real_logits, fake_logits = pair.discriminator(real, training=True), pair.discriminator(fake, training=True)
+        d_loss = (tf.reduce_mean(tf.math.softplus(-real_logits)) + tf.reduce_mean(tf.math.softplus(fake_logits)))
+        g_loss = tf.reduce_mean(tf.math.softplus(-fake_logits))
+    gradients = [tape.gradient(loss, net.trainable_variables) for loss, net in zip((g_loss, d_loss), nets)]
+    for net, weights in zip(nets, before):
+        net.set_weights(weights)
+    real_logits, fake_logits = real_logits.numpy(), fake_logits.numpy()
+    metrics = {"d_loss": float(d_loss), "g_loss": float(g_loss),
+               "d_real_accuracy": (real_logits > 0).mean(), "d_fake_accuracy": (fake_logits <= 0).mean(),
+               "d_real_mean": (1 / (1 + np.exp(-real_logits))).mean(),
+               "d_fake_mean": (1 / (1 + np.exp(-fake_logits))).mean()}
+    return metrics, gradients
+
+
+def test_step_returns_and_follows_what_its_formulas_say_for_batches_of_any_size(make_pair, pixels):
+    pair = make_pair(noise_seed=7, optimizers=[keras.optimizers.SGD(0.5), keras.optimizers.SGD(0.1)])
+    pair.discriminator.layers[-1].kernel.assign(pair.discriminator.layers[-1].kernel * 30)
+    nets, accuracies = (pair.generator, pair.discriminator), []
+    for step, count in enumerate((16, 5, 1), start=3):
+        metrics, gradients = replay(pair, pixels, indices(2 * step, count), step, seed=7)
+        before = [[weight.numpy() for weight in net.trainable_variables] for net in nets]
+        returned = pair.step(pixels, indices(2 * step, count), step)
+        assert list(returned) == list(metrics) and all(value.shape == () for value in returned.values())
+        assert {name: float(value) for name, value in returned.items()} == pytest.approx(metrics, rel=1e-3, abs=1e-4)
+        for net, rate, old, slopes in zip(nets, (0.5, 0.1), before, gradients):
+            for weight, was, slope in zip(net.trainable_variables, old, slopes, strict=True):
+                np.testing.assert_allclose(weight.numpy(), was - rate * slope, rtol=1e-3, atol=1e-4)
+        accuracies += [metrics["d_real_accuracy"], metrics["d_fake_accuracy"]]
+    assert any(0 < accuracy < 1 for accuracy in accuracies), "accuracies of 0 and 1 alone tell little"
+    pair.step(np.asarray(pixels)[:9], np.arange(9, dtype=np.int32), np.int64(6))
+    assert pair.step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("resting", ["generator", "discriminator"])
+def test_a_net_is_moved_by_its_own_optimiser_alone(resting, make_pair, pixels):
+    rates = [0.0, 0.1] if resting == "generator" else [0.1, 0.0]
+    pair = make_pair(optimizers=[keras.optimizers.SGD(rate) for rate in rates])
+    nets = {"generator": pair.generator, "discriminator": pair.discriminator}
+    before = {name: [weight.numpy() for weight in net.trainable_variables] for name, net in nets.items()}
+    pair.step(pixels, indices(0, 8), 0)
+    for name, net in nets.items():
+        unmoved = equal(before[name], [weight.numpy() for weight in net.trainable_variables])
+        assert unmoved == (name == resting)
+
+
+def test_factories_side_by_side_do_as_each_alone_and_their_seed_decides(make_pair, pixels):
+    tf.config.experimental.enable_op_determinism()
+    alone = []
+    for seed in (0, 1):
+        pair = make_pair(noise_seed=seed)
+        for step in range(3):
+            train_some(pair, pixels, step)
+        alone.append(weights_of(pair))
+    beside = [make_pair(noise_seed=seed) for seed in (0, 1)]
+    for step in range(3):
+        for pair in beside:
+            train_some(pair, pixels, step)
+    assert equal(alone[0], weights_of(beside[0])) and equal(alone[1], weights_of(beside[1]))
+    assert not equal(alone[0], alone[1])

@@ -1,0 +1,276 @@
+"""The notebooks as they lie in the repository, unexecuted: form, outputs, links, and one home for each definition."""
+
+import ast
+import copy
+import re
+import shutil
+import statistics
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+import stamp
+from notebooks import tidy
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.name for path in PATHS]
+REPOSITORY = (ROOT / ".repository").read_text(encoding="utf-8").strip()
+MACHINE_PATH = re.compile(r"(?<![\w./:>-])/(?:home|root|tmp|work|Users)/|\bC:\\|\b[A-Z]:\\Users")
+HOME_MARK = "# Also in dcgan_utils.py"
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(params=PATHS, ids=[path.stem for path in PATHS])
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return read(path)
+
+
+def cells(notebook, kind):
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def markdown(notebook):
+    """All prose, without the code blocks in it."""
+    text = "\n\n".join(cell.source for cell in cells(notebook, "markdown"))
+    return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+
+
+def code_lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def outputs(notebook):
+    return [output for cell in cells(notebook, "code") for output in cell.outputs]
+
+
+def printed(notebook):
+    """Everything that the outputs show as text."""
+    for output in outputs(notebook):
+        if output.output_type == "stream":
+            yield output.text
+        for kind, value in output.get("data", {}).items():
+            if not kind.startswith("image/") or kind == "image/svg+xml":
+                yield re.sub(r"data:image/[\w+]+;base64,[\w+/=\s]+", "", str(value))
+
+
+# Form
+
+def test_notebooks_are_numbered_without_gaps():
+    assert NAMES and [name[:3] for name in NAMES] == [f"{i:02d}_" for i in range(1, len(NAMES) + 1)]
+
+
+def test_notebook_is_valid(notebook):
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all(cell.source.strip() for cell in notebook.cells), "an empty cell"
+
+
+def test_title_is_the_only_one_and_comes_first(notebook):
+    titles = re.findall(r"^# .+", markdown(notebook), flags=re.M)
+    assert len(titles) == 1 and notebook.cells[0].source.startswith(titles[0])
+
+
+def test_badge_and_first_cell_are_the_stamped_ones(path, notebook):
+    assert stamp.badge(REPOSITORY, f"notebooks/{path.name}") in notebook.cells[0].source.splitlines()
+    address = f"https://github.com/{REPOSITORY}" if REPOSITORY else ""
+    assert cells(notebook, "code")[0].source == stamp.FIRST_CELL.format(address=address)
+    again = copy.deepcopy(notebook)
+    stamp.stamp_notebook(again, REPOSITORY, f"notebooks/{path.name}")
+    assert again == notebook
+
+
+def test_parameters_are_one_tagged_cell_near_the_top(notebook):
+    tagged = ["parameters" in cell.metadata.get("tags", []) for cell in cells(notebook, "code")]
+    assert sum(tagged) == 1 and any(tagged[:4])
+
+
+def test_cells_are_short_and_prose_keeps_up_with_code(notebook):
+    lengths = [len(code_lines(cell)) for cell in cells(notebook, "code")]
+    assert max(lengths) <= 40 and statistics.median(lengths) <= 12
+    assert len(re.findall(r"[^\W\d_]{2,}", markdown(notebook))) >= sum(lengths)
+
+
+# Outputs
+
+def test_notebook_was_executed_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in cells(notebook, "code")]
+    assert counts == list(range(1, len(counts) + 1))
+    for cell in cells(notebook, "code"):
+        assert all(output.get("execution_count") in (None, cell.execution_count) for output in cell.outputs)
+
+
+def test_outputs_hold_no_errors_warnings_or_widgets(notebook):
+    assert not [output for output in outputs(notebook) if output.output_type == "error"]
+    assert not [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
+    text = "\n".join(printed(notebook))
+    assert not re.findall(r".*(?:\w*Warning:|Traceback \(most recent).*", text)
+    assert "\r" not in text and "\x1b[" not in text
+    kinds = {kind for output in outputs(notebook) for kind in output.get("data", {})}
+    assert "widgets" not in notebook.metadata and not {kind for kind in kinds if "widget" in kind}
+    assert {kind for kind in kinds if kind.startswith("image/")} <= {"image/png", "image/gif"}
+
+
+def test_no_path_of_a_machine_is_shown(notebook):
+    texts = [cell.source for cell in notebook.cells] + list(printed(notebook))
+    assert not [line for text in texts for line in text.splitlines() if MACHINE_PATH.search(line)]
+
+
+def test_outputs_are_small(notebook):
+    moving = sum(len(output.get("data", {}).get("image/gif", "")) for output in outputs(notebook))
+    everything = sum(len(str(output)) for output in outputs(notebook))
+    assert everything - moving < 1e6 and everything < 2.5e6
+
+
+# Links
+
+def links_of(text):
+    return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"""(?:src|href)=["']([^"']+)["']""", text)
+
+
+def test_links_lead_to_files_that_exist(path, notebook):
+    raw = f"https://raw.githubusercontent.com/{REPOSITORY}/{stamp.BRANCH}/"
+    for link in links_of(markdown(notebook)):
+        if REPOSITORY and link.startswith(raw):
+            assert (ROOT / link[len(raw):]).is_file(), link
+        elif not re.match(r"[a-z]+:|#", link):
+            target = (path.parent / unquote(link.split("#")[0])).resolve()
+            assert target.is_relative_to(ROOT) and target.exists(), link
+
+
+def test_each_notebook_links_to_its_neighbours(path, notebook):
+    links = {link.split("#")[0] for link in links_of(markdown(notebook))}
+    place = NAMES.index(path.name)
+    assert set(NAMES[max(0, place - 1):place] + NAMES[place + 1:place + 2]) <= links
+
+
+# One home for each definition
+
+def without_docstrings(node):
+    """A definition's syntax tree as text, comments and docstrings left out."""
+    node = copy.deepcopy(node)
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner, clean=False) is not None:
+            inner.body = inner.body[1:]
+    return ast.dump(node)
+
+
+def definitions(source):
+    """Top-level functions and classes by name; lines that are Jupyter's and not Python's are left out."""
+    tree = ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.M))
+    return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+HOME = definitions((ROOT / "dcgan_utils.py").read_text(encoding="utf-8"))
+
+
+def test_definitions_equal_their_twins_in_the_module_and_say_so(notebook):
+    for cell in cells(notebook, "code"):
+        shared = {name: node for name, node in definitions(cell.source).items() if name in HOME}
+        if shared or HOME_MARK in cell.source:
+            assert cell.source.startswith(HOME_MARK + "\n"), f"{[*shared]} stand in dcgan_utils: mark the cell"
+            assert shared, f"a mark, but nothing of dcgan_utils below it:\n{cell.source}"
+        for name, node in shared.items():
+            assert without_docstrings(node) == without_docstrings(HOME[name]), f"{name} differs from dcgan_utils.{name}"
+
+
+def test_no_name_is_defined_in_two_notebooks():
+    homes = {}
+    for path in PATHS:
+        for name in {name for cell in cells(read(path), "code") for name in definitions(cell.source)}:
+            homes.setdefault(name, []).append(path.name)
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def test_syntax_trees_differ_by_code_and_by_nothing_else():
+    def tree(source):
+        return without_docstrings(definitions(source)["f"])
+
+    plain = tree("def f(a):\n    return a")
+    assert tree('def f(a):\n    """Say."""\n\n    # why\n    return (a)') == plain
+    assert tree("%matplotlib inline\n!ls\ndef f(a):\n    return a") == plain
+    for other in ("def f(b):\n    return b", "def f(a):\n    return -a", "def f(a=1):\n    return a"):
+        assert tree(other) != plain
+
+
+# Stamping
+
+@pytest.fixture
+def small_course(tmp_path):
+    """A repository of one notebook, not published."""
+    new = nbformat.v4
+    top = f"# Title\n{stamp.UNPUBLISHED}\n\n![digits](../outputs/digits.gif)\n[next](02_next.ipynb)"
+    notebook = new.new_notebook(cells=[
+        new.new_markdown_cell(top, id="a"),
+        new.new_code_cell(stamp.FIRST_CELL.format(address=""), id="b", execution_count=1),
+        new.new_markdown_cell("![loss](../outputs/run/loss.png) and [a paper](https://example.org/outputs/p.pdf)",
+                              id="c")])
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_data.ipynb")
+    (tmp_path / ".repository").write_text("\n")
+    return tmp_path
+
+
+def test_stamping_sets_badge_address_and_pictures_and_is_undone_byte_for_byte(small_course):
+    file = small_course / "notebooks" / "01_data.ipynb"
+    before = file.read_bytes()
+    for repository in ("jane/dcgan-course", "someone-else/gan.course_2"):
+        stamp.main(small_course, repository)
+        stamped = file.read_bytes()
+        title, code, text = read(file).cells
+        assert title.source.splitlines() == [
+            "# Title",
+            "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+            f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/01_data.ipynb)",
+            "",
+            f"![digits](https://raw.githubusercontent.com/{repository}/main/outputs/digits.gif)",
+            "[next](02_next.ipynb)"]
+        assert f'REPOSITORY = "https://github.com/{repository}"' in code.source and code.execution_count == 1
+        assert text.source == (f"![loss](https://raw.githubusercontent.com/{repository}/main/outputs/run/loss.png) and "
+                               "[a paper](https://example.org/outputs/p.pdf)")
+        stamp.main(small_course)
+        assert file.read_bytes() == stamped
+    stamp.main(small_course, "")
+    assert file.read_bytes() == before and (small_course / ".repository").read_bytes() == b"\n"
+
+
+@pytest.mark.parametrize("repository", ["jane", "jane/", "/course", "a/b/c", "https://github.com/jane/course",
+                                        "ja ne/course", "jane/course\n", "../..", 'jane/"course'])
+def test_malformed_repository_is_refused_and_nothing_is_written(repository, small_course):
+    before = {path: path.read_bytes() for path in small_course.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match="owner/name"):
+        stamp.main(small_course, repository)
+    assert before == {path: path.read_bytes() for path in small_course.rglob("*") if path.is_file()}
+
+
+def test_stamping_the_course_and_back_restores_every_byte(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    stamp.main(tmp_path, "jane/course")
+    assert all("github.com/jane/course" in path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.ipynb"))
+    stamp.main(tmp_path, REPOSITORY)
+    for path in PATHS:
+        assert (tmp_path / "notebooks" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_tidy_drops_what_changes_from_run_to_run_and_nothing_else():
+    new = nbformat.v4
+    written = [new.new_output("stream", text="start\n 1/9\r 9/9\repoch 1  \nend\n"),
+               new.new_output("stream", text=" 1/9\r    \r"),
+               new.new_output("display_data", {"text/plain": "a\rb"})]
+    metadata = {"execution": {"iopub.status.busy": "now"}, "tags": ["parameters"]}
+    notebook = new.new_notebook(
+        metadata={"language_info": {"name": "python", "version": "3.9.1"}},
+        cells=[new.new_code_cell("train()", execution_count=1, metadata=metadata, outputs=written)])
+    tidy(notebook)
+    cell = notebook.cells[0]
+    assert [output.get("text") for output in cell.outputs] == ["start\nepoch 1\nend\n", None]
+    assert cell.metadata == {"tags": ["parameters"]} and "version" not in notebook.metadata.language_info

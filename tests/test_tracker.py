@@ -1,0 +1,111 @@
+"""Weights & Biases: what is recorded, read back with its own reader, and that nothing about it stops a run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from train_small import train_small
+
+SCRIPT = Path(__file__).with_name("train_small.py")
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch, tmp_path):
+    """No WANDB_MODE, no key in the environment, in .netrc or in a settings file."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    (tmp_path / "home").mkdir()
+
+
+def offline_runs(folder):
+    return sorted(folder.glob("wandb/offline-run-*"))
+
+
+def inspect(offline_run):
+    """The run as wandb's own reader shows it."""
+    wandb = Path(sys.executable).with_name("wandb")
+    shown = subprocess.run([wandb, "leet", "inspect", "--summary", "--json", offline_run],
+                           check=True, capture_output=True, text=True)
+    return json.loads(shown.stdout)
+
+
+def test_no_key_records_offline_and_wandb_finds_everything_in_it(tmp_path, capsys):
+    history = train_small(tmp_path / "run", 4, tracking=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Weights & Biases" in line]
+    assert len(lines) == 1 and "offline" in lines[0] and "wandb sync" in lines[0]
+    recorded, = offline_runs(tmp_path / "run")
+    run = inspect(recorded)
+    assert run["config"]["settings"]["batch_size"] == 64 and run["config"]["source"] == "an array"
+    last = history.iloc[-1]
+    for name in ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean", "g_accuracy"):
+        assert run["summary"][name] == pytest.approx(last[name], rel=1e-6), name
+    assert run["summary"]["epoch"] == 4
+    media = [path.name for path in (recorded / "files").rglob("*") if path.is_file()]
+    assert sum(name.startswith("grid_") and name.endswith(".png") for name in media) == 3
+    assert sum(name.startswith("training_") and name.endswith(".gif") for name in media) == 1
+    assert b"generator-" in next(recorded.glob("run-*.wandb")).read_bytes()
+
+
+def test_going_on_keeps_the_run_id(tmp_path):
+    train_small(tmp_path / "run", 2, tracking=True)
+    time.sleep(1.1)  # wandb names its folders by the second
+    train_small(tmp_path / "run", 4, tracking=True)
+    first, second = offline_runs(tmp_path / "run")
+    assert first.name.split("-")[-1] == second.name.split("-")[-1]
+
+
+@pytest.mark.parametrize("place, key", [("netrc", "short"), ("environment", "0123456789" * 4)])
+def test_bad_key_or_no_network_ends_in_a_line_and_an_offline_run(tmp_path, monkeypatch, key, place):
+    """40 characters look like a key; nothing listens at the address, as without a network."""
+    if place == "environment":
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    else:
+        (tmp_path / "home" / "netrc").write_text(f"machine 127.0.0.1 login user password {key}\n")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path / "run", "2", "tracked"], check=True,
+                          capture_output=True, text=True)
+    assert time.perf_counter() - started < 90
+    lines = [line for line in done.stdout.splitlines() if "Weights & Biases" in line]
+    assert len(lines) == 2 and "recording offline instead" in lines[0] and "wandb sync" in lines[1]
+    assert (tmp_path / "run" / "generator.keras").exists() and len(offline_runs(tmp_path / "run")) == 1
+
+
+def test_tracker_that_breaks_in_the_middle_does_not_stop_the_run(tmp_path, monkeypatch, capsys):
+    import wandb
+    original = wandb.Image
+    calls = []
+
+    def breaking(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("server answered garbage")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(wandb, "Image", breaking)
+    history = train_small(tmp_path / "run", 4, tracking=True)
+    out = capsys.readouterr().out
+    assert out.count("Weights & Biases: server answered garbage; not tracked from here on") == 1
+    assert len(history) == 4 and len(calls) == 2
+
+
+def test_wandb_missing_is_no_obstacle(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert len(train_small(tmp_path / "run", 2, tracking=True)) == 2
+    assert "not tracked from here on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, mode", [({"tracking": False}, None), ({"tracking": True}, "disabled")])
+def test_no_tracking_leaves_no_trace(tmp_path, monkeypatch, options, mode):
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    train_small(tmp_path / "run", 2, **options)
+    assert not (tmp_path / "run" / "wandb").exists()

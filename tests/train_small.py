@@ -1,0 +1,37 @@
+"""Train a small run in a process of its own, to be killed or starved: train_small.py FOLDER EPOCHS [tracked]."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+import dcgan_utils as dcgan
+
+
+def small_data(count=200):
+    """Grey squares of random place and size, uint8 (count, 16, 16, 1)."""
+    random = np.random.default_rng(0)
+    images = np.zeros((count, 16, 16, 1), np.uint8)
+    for image in images:
+        top, left, side = random.integers(0, 10, 2).tolist() + [random.integers(3, 7)]
+        image[top:top + side, left:left + side] = 255
+    return images
+
+
+def small_nets(seed=0, **options):
+    """A pair with everything that a resumed run must bring back: BatchNorm, dropout, averaged weights."""
+    return (dcgan.build_generator((16, 16, 1), 8, width=4, seed=seed),
+            dcgan.build_discriminator((16, 16, 1), width=4, dropout=0.2, seed=seed, **options))
+
+
+def train_small(run_dir, epochs, **options):
+    options = {"batch_size": 64, "picture_every": 2, "tracking": False, **options}
+    return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, **options)
+
+
+if __name__ == "__main__":
+    train_small(sys.argv[1], int(sys.argv[2]), tracking="tracked" in sys.argv)
