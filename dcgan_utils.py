@@ -39,8 +39,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
 __all__ = [
-    "Dataset", "load_dataset", "to_model_range", "to_uint8",
-    "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
+    "Dataset", "load_dataset", "to_model_range", "to_uint8", "check_positive", "check_share",
+    "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
     "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
     "run_folder", "shown_path", "smoke_mode",
@@ -339,7 +339,7 @@ def _load_csv(path):
 
 
 def _load_folder(folder, image_size):
-    _check_positive(image_size=image_size)
+    check_positive(image_size=image_size)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
     if not found:
         raise ValueError(f"{folder}: no images; wanted files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}.")
@@ -385,14 +385,14 @@ def _read_idx(path):
         raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
 
 
-def _check_positive(**values):
+def check_positive(**values):
     """Refuse arguments that are not whole numbers of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; wanted a whole number of at least 1.")
 
 
-def _check_share(**values):
+def check_share(**values):
     """Refuse arguments that are not numbers from 0 to below 1."""
     for name, value in values.items():
         if not 0 <= value < 1:
@@ -420,7 +420,7 @@ def to_uint8(images):
 # 02 Generator, 03 Discriminator
 # ---------------------------------------------------------------------------------------------------------------
 
-_LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 
 
 def check_image_shape(image_shape):
@@ -434,9 +434,9 @@ def check_image_shape(image_shape):
         ValueError: not square, another side than the legal ones, or other channels than 1 or 3.
     """
     shape = tuple(image_shape)
-    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in _LEGAL_SIDES or shape[2] not in (1, 3):
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
         raise ValueError(f"image_shape is {shape}; wanted (side, side, channels) with side one of "
-                         f"{', '.join(map(str, _LEGAL_SIDES))} and channels 1 (grey) or 3 (colour).")
+                         f"{', '.join(map(str, LEGAL_SIDES))} and channels 1 (grey) or 3 (colour).")
     start, doublings = shape[0], 0
     while start > 7:
         start, doublings = start // 2, doublings + 1
@@ -461,7 +461,7 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=32, kernel_
         ValueError: an illegal size, or a number below 1.
     """
     start, doublings = check_image_shape(image_shape)
-    _check_positive(latent_dim=latent_dim, width=width, kernel_size=kernel_size)
+    check_positive(latent_dim=latent_dim, width=width, kernel_size=kernel_size)
     seeds = itertools.count(1000 * seed)
     layers = keras.layers
 
@@ -492,7 +492,7 @@ class MinibatchStatistics(keras.layers.Layer):
     Float `(n, height, width, channels)` to `(n, height, width, channels + 1)`. The standard deviation over each
     group of 4 images, averaged over places and channels, is one number a group. A generator that makes the same image
     again and again shows in it. If n is no multiple of 4, the last group is filled up with the first images. After
-    Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3.
+    Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3, in groups of 4 as in the authors' code.
     """
 
     def call(self, inputs):
@@ -529,8 +529,8 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=24, kernel_size=4, bat
         ValueError: an illegal size, a number below 1, or dropout outside [0, 1).
     """
     _, halvings = check_image_shape(image_shape)
-    _check_positive(width=width, kernel_size=kernel_size)
-    _check_share(dropout=dropout)
+    check_positive(width=width, kernel_size=kernel_size)
+    check_share(dropout=dropout)
     seeds = itertools.count(1000 * seed + 500)
     layers = keras.layers
 
@@ -606,7 +606,7 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         scalars: d_loss, g_loss, d_real_accuracy, d_fake_accuracy (shares judged rightly), d_real_mean, d_fake_mean
         (mean probability of "real").
     """
-    _check_share(averaging=averaging)
+    check_share(averaging=averaging)
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
     latent_dim = generator.input_shape[-1]
@@ -648,8 +648,8 @@ def default_epochs(count, images_seen=600_000):
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 
 
-def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.5,
-          averaging=0.999, seed=0, picture_every=None, tracking=True, wandb_project="dcgan-course"):
+def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.0,
+          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, tracking=True, wandb_project="dcgan-course"):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
@@ -664,7 +664,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         run_dir: the folder; made if missing.
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step; an epoch's last batch holds what is left.
-        learning_rate, beta_1: of Adam, the same for both nets, constant.
+        learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
         averaging: see `make_train_step`.
         seed: of the order of the images and of the noise.
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
@@ -686,8 +686,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     count = len(data.images)
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
-    _check_positive(epochs=epochs, batch_size=batch_size, picture_every=picture_every)
-    _check_share(beta_1=beta_1, averaging=averaging)
+    check_positive(epochs=epochs, batch_size=batch_size, picture_every=picture_every)
+    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
     for net, shape, what in ((generator, generator.output_shape, "makes"), (discriminator, discriminator.input_shape, "takes")):
@@ -705,7 +705,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                      "sha256": hashlib.sha256(data.images).hexdigest()},
             "generator": _describe(generator), "discriminator": _describe(discriminator),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
-            "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
+            "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
         config = _agree_on_config(run_dir, settings, epochs, data)
         return _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None).go_on(epochs)
 
@@ -780,7 +780,8 @@ class _Run:
         self.settings = settings = config["settings"]
         self.averaged = keras.models.clone_model(generator)
         self.averaged.set_weights(generator.get_weights())
-        optimizers = [keras.optimizers.Adam(settings["learning_rate"], beta_1=settings["beta_1"]) for _ in range(2)]
+        optimizers = [keras.optimizers.Adam(settings["learning_rate"], beta_1=settings["beta_1"], beta_2=settings["beta_2"])
+                      for _ in range(2)]
         self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
                                           seed=settings["seed"], averaging=settings["averaging"])
         holders = (generator, discriminator, self.averaged, *optimizers)
@@ -1029,7 +1030,7 @@ def make_grid(images, columns=8, padding=2):
         ValueError: not uint8 images of four dimensions, or fewer than one column.
     """
     images = np.asarray(images)
-    _check_positive(columns=columns)
+    check_positive(columns=columns)
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, channels); "
                          "to_uint8 converts from [-1, 1].")

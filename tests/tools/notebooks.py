@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tidy(notebook):
-    """Drop what would change at each execution: what a progress bar overwrote, times, the kernel's version."""
+    """Drop what a progress bar overwrote, TensorFlow's start-up messages, times and the kernel's version."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
+                text = re.sub(r"^(WARNING: All log messages before absl|[IWEF]\d{4} ).*\n", "", text, flags=re.M)
                 output.text = re.sub(r" +$", "", text, flags=re.M)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]

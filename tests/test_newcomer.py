@@ -1,0 +1,113 @@
+"""The ways in which a newcomer begins: `make train`, and one notebook opened in Colab."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+import stamp
+from train_small import small_data
+
+ROOT = Path(__file__).resolve().parents[1]
+STAND_IN = """
+import sys, types
+google = sys.modules.setdefault("google", types.ModuleType("google"))
+google.colab = sys.modules["google.colab"] = types.ModuleType("google.colab")
+"""
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A copy of what a clone of the repository holds, without outputs."""
+    folder = tmp_path / "course"
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".venv", "outputs", "__pycache__", "wandb"))
+    return folder
+
+
+def make(course, *arguments):
+    """`make` in the copy, with this test's Python for its .venv."""
+    if not (course / ".venv").exists():
+        (course / ".venv").symlink_to(sys.prefix)
+    return subprocess.run(["make", "-o", ".venv/ready", *arguments], cwd=course, capture_output=True, text=True)
+
+
+def test_make_train_trains_names_what_it_made_and_goes_on(course):
+    np.savez(course / "squares.npz", x_train=small_data(128)[..., 0])
+    done = make(course, "train", "DATASET=squares.npz", "EPOCHS=2", "RUN=mine")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "epoch   1  d_loss" in done.stdout and "2/2" in done.stdout, "progress is shown"
+    made = done.stdout.split()[-3:]
+    assert made == ["outputs/mine/training.gif", "outputs/mine/grids/epoch_0002.png", "outputs/mine/generator.keras"]
+    assert all((course / path).stat().st_size for path in made)
+
+    again = make(course, "train", "DATASET=squares.npz", "EPOCHS=3", "RUN=mine")
+    assert "going on after epoch 2" in again.stdout and "epoch   3  d_loss" in again.stdout
+    assert "epoch   1  d_loss 0" not in again.stdout.split("demo")[0] and again.stdout.split()[-2].endswith("epoch_0003.png")
+    generator = keras.models.load_model(course / "outputs" / "mine" / "generator.keras")
+    assert generator.output_shape[1:] == (16, 16, 1)
+
+
+def test_make_train_says_what_is_wrong_with_a_dataset(course):
+    done = make(course, "train", "DATASET=cifar", "EPOCHS=2")
+    assert done.returncode != 0
+    assert "unknown dataset 'cifar': known are 'mnist', 'fashion_mnist'" in done.stdout + done.stderr
+
+
+def run_alone(notebook, folder, colab):
+    """Execute a notebook's first code cell and an import, in a folder that holds nothing else."""
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    prelude = [nbformat.v4.new_code_cell(STAND_IN)] if colab else []
+    check = nbformat.v4.new_code_cell("import dcgan_utils; print(dcgan_utils.__file__)")
+    small = nbformat.v4.new_notebook(cells=[*prelude, first, first, check], metadata=notebook.metadata)
+    NotebookClient(small, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return small.cells[-1].outputs[0].text
+
+
+@pytest.fixture
+def published(course, tmp_path, monkeypatch):
+    """A bare repository that git finds under the address that a stamped notebook names."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "dcgan_utils.py", "requirements.txt", "notebooks"], ["commit", "-qm", "course"]):
+        subprocess.run([*git, *command], cwd=course, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", course, tmp_path / "published.git"], check=True)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{tmp_path}/published.git.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/jane/dcgan")
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+
+
+def test_colab_fetches_the_repository(published, tmp_path):
+    notebook = nbformat.read(ROOT / "notebooks" / "01_data.ipynb", as_version=4)
+    stamp.stamp_notebook(notebook, "jane/dcgan", "notebooks/01_data.ipynb")
+    folder = tmp_path / "content"
+    folder.mkdir()
+    nbformat.write(notebook, folder / "01_data.ipynb")
+    where = Path(run_alone(notebook, folder, colab=True).strip())
+    assert where == folder / "dcgan-course" / "dcgan_utils.py"
+
+
+@pytest.mark.parametrize("colab, repository", [(True, ""), (False, "jane/dcgan")])
+def test_alone_and_with_nowhere_to_fetch_from_the_first_cell_says_what_to_do(tmp_path, colab, repository):
+    notebook = nbformat.read(ROOT / "notebooks" / "01_data.ipynb", as_version=4)
+    stamp.stamp_notebook(notebook, repository, "notebooks/01_data.ipynb")
+    with pytest.raises(Exception, match="set REPOSITORY in this cell"):
+        run_alone(notebook, tmp_path, colab=colab)
+
+
+def test_smoke_mode_leaves_outputs_alone(tmp_path):
+    script = ("import dcgan_utils as d; data = d.load_dataset('mnist'); folder = d.run_folder('mnist');"
+              "nets = d.build_generator(latent_dim=8, width=4), d.build_discriminator(width=4);"
+              "print(len(d.train(*nets, data, folder, tracking=False))); print(folder)")
+    before = sorted((ROOT / "outputs").iterdir())
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "DCGAN_SMOKE": "1"},
+                          check=True, capture_output=True, text=True)
+    *_, epochs, folder = done.stdout.split("\n")[:-1]
+    assert epochs == "2" and not Path(folder).is_relative_to(ROOT) and not Path(folder).exists()
+    assert sorted((ROOT / "outputs").iterdir()) == before
