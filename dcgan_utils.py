@@ -330,7 +330,7 @@ def _load_csv(path):
     side = math.isqrt(pixels.shape[1])
     if side * side != pixels.shape[1] or side < 2 or header and not all("pixel" in str(c) for c in pixels.columns):
         raise ValueError(f"{path}: its columns are {', '.join(map(str, table.columns[:4]))}, ... ({table.shape[1]} in "
-                         "all); wanted label,pixel1,...,pixelN where N is a square number, with or without this header.")
+                         "all); wanted label,pixel1,...,pixelN, N a square number, with or without this header.")
     for column, dtype in pixels.dtypes.items():
         if dtype.kind not in "iu":
             raise ValueError(f"{path}: column {column} has empty cells or values that are not whole numbers.")
@@ -354,7 +354,8 @@ def _load_folder(folder, image_size):
     if len(names) > 256:
         raise ValueError(f"{folder}: {len(names)} sub-folders; at most 256 classes are possible.")
     labels = np.array([names.index(name) for name in classes], np.uint8) if names else None
-    return Dataset(images, labels, tuple(names), f"{len(found)} images in {folder.name}/, resized to {image_size} pixels")
+    source = f"{len(found)} images in {folder.name}/, resized to {image_size} pixels"
+    return Dataset(images, labels, tuple(names), source)
 
 
 def _read_image(path, side):
@@ -692,10 +693,10 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
-    for net, shape, what in ((generator, generator.output_shape, "makes"), (discriminator, discriminator.input_shape, "takes")):
-        if tuple(shape[1:]) != data.image_shape:
-            raise ValueError(f"the {net.name} {what} images of shape {tuple(shape[1:])}, the data are {data.image_shape}; "
-                             "build it with image_shape=data.image_shape.")
+    for net, shape in ((generator, generator.output_shape[1:]), (discriminator, discriminator.input_shape[1:])):
+        if tuple(shape) != data.image_shape:
+            raise ValueError(f"the {net.name} is made for images of shape {tuple(shape)}, the data are "
+                             f"{data.image_shape}; build it with image_shape=data.image_shape.")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is {learning_rate!r}; wanted a number above 0.")
 
@@ -707,9 +708,11 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                      "sha256": hashlib.sha256(data.images).hexdigest()},
             "generator": _describe(generator), "discriminator": _describe(discriminator),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
-            "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed), "picture_every": int(picture_every)}
+            "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
+            "picture_every": int(picture_every)}
         config = _agree_on_config(run_dir, settings, epochs, data)
-        return _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None).go_on(epochs)
+        run = _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None)
+        return run.go_on(epochs)
 
 
 @contextlib.contextmanager
@@ -723,8 +726,8 @@ def _locked(run_dir):
         raise RuntimeError(f"another process is training in {shown_path(run_dir)}: wait for it, stop it, or choose "
                            "another run folder.") from None
     except OSError as error:
-        raise OSError(error.errno, f"cannot write to {shown_path(run_dir)}: {error.strerror}. Make it writable or choose "
-                                   "another run folder") from error
+        raise OSError(error.errno, f"cannot write to {shown_path(run_dir)}: {error.strerror}. Make it writable or "
+                                   "choose another run folder") from error
     try:
         yield
     finally:
@@ -739,15 +742,6 @@ def _describe(model):
     return {"parameters": model.count_params(), "architecture": digest[:16]}
 
 
-def _flat(settings, prefix=""):
-    """Nested dicts as one dict with dotted names."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def _agree_on_config(run_dir, settings, epochs, data):
     """Write `config.json`, or refuse to go on with a run of other settings."""
     path = run_dir / "config.json"
@@ -755,10 +749,11 @@ def _agree_on_config(run_dir, settings, epochs, data):
     if path.exists():
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-            before = dict(_flat(config["settings"]))
+            before = pd.json_normalize(config["settings"]).to_dict("records")[0]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{shown_path(path)} is corrupt ({error}): restore it, or choose another run folder.") from error
-        now = dict(_flat(settings))
+            raise ValueError(f"{shown_path(path)} is corrupt ({error}): restore it, or choose another run "
+                             "folder.") from error
+        now = pd.json_normalize(settings).to_dict("records")[0]
         different = [f"  {name}: {before.get(name, 'not set')} in that run, {now.get(name, 'not set')} now"
                      for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
         if different:
@@ -766,8 +761,8 @@ def _agree_on_config(run_dir, settings, epochs, data):
                              + "\nUse its settings to go on with it, or choose another run folder.")
     config |= {"settings": settings, "epochs": max(int(epochs), config.get("epochs", 0)),
                "source": data.source, "notice": data.notice,
-               "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__,
-                            "numpy": np.__version__},
+               "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
+                            "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
     with _replacing(path) as partial:
         partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -782,8 +777,8 @@ class _Run:
         self.settings = settings = config["settings"]
         self.averaged = keras.models.clone_model(generator)
         self.averaged.set_weights(generator.get_weights())
-        optimizers = [keras.optimizers.Adam(settings["learning_rate"], beta_1=settings["beta_1"], beta_2=settings["beta_2"])
-                      for _ in range(2)]
+        adam = {name: settings[name] for name in ("learning_rate", "beta_1", "beta_2")}
+        optimizers = keras.optimizers.Adam(**adam), keras.optimizers.Adam(**adam)
         self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
                                           seed=settings["seed"], averaging=settings["averaging"])
         holders = (generator, discriminator, self.averaged, *optimizers)
@@ -856,9 +851,10 @@ class _Run:
                 values = np.array([[float(metrics[name]) for name in _METRICS] for _, metrics in pending])
                 bad = ~np.isfinite(values).all(axis=1)
                 if bad.any():
-                    raise FloatingPointError(
-                        f"a loss became NaN or infinite in epoch {epoch}, step {step - len(pending) + 1 + bad.argmax()}: "
-                        f"d_loss {values[bad.argmax(), 0]}, g_loss {values[bad.argmax(), 1]}")
+                    at = bad.argmax()
+                    raise FloatingPointError(f"a loss became NaN or infinite in epoch {epoch}, step "
+                                             f"{step - len(pending) + 1 + at}: d_loss {values[at, 0]}, "
+                                             f"g_loss {values[at, 1]}")
                 totals += counts @ values
                 bar.update(len(pending))
                 pending.clear()
@@ -881,10 +877,11 @@ class _Run:
         tracker.log(self.history[-1] if epoch else {"epoch": 0}, grid)
 
     def _save_history(self):
-        with _replacing(self.run_dir / "metrics.csv") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.history)
+        with _replacing(self.run_dir / "metrics.csv") as partial:
+            with open(partial, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, _COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.history)
 
     def _checkpoints(self):
         """Folders of the checkpoints, newest first."""
@@ -902,8 +899,8 @@ class _Run:
                 continue
             epoch = _epoch_of(folder)
             if [row.get("epoch") for row in rows[:epoch]] != [str(i + 1) for i in range(epoch)]:
-                raise RuntimeError(f"{shown_path(path)} lacks rows for the {epoch} epochs of the checkpoint: restore it, or "
-                                   "choose another run folder.")
+                raise RuntimeError(f"{shown_path(path)} lacks rows for the {epoch} epochs of the checkpoint: restore "
+                                   "it, or choose another run folder.")
             self.history = rows[:epoch]
             return epoch
         if folders or rows:
@@ -958,7 +955,8 @@ class _Tracker:
                     wandb.teardown()  # or the run counts as begun
             self.run.define_metric("*", step_metric="epoch")
             if self.run.offline:
-                print(f"Weights & Biases: offline, in {shown_path(Path(self.run.dir).parent)}; `wandb sync` uploads it.")
+                folder = shown_path(Path(self.run.dir).parent)
+                print(f"Weights & Biases: offline, in {folder}; `wandb sync` uploads it.")
             else:
                 print(f"Weights & Biases: {self.run.url}")
         except Exception as error:
@@ -1025,17 +1023,22 @@ def load_history(run_dir):
 # Pictures
 # ---------------------------------------------------------------------------------------------------------------
 
+def _check_pictures(images, columns):
+    images = np.asarray(images)
+    check_positive(columns=columns)
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, "
+                         "channels), n at least 1; to_uint8 converts from [-1, 1].")
+    return images
+
+
 def make_grid(images, columns=8, padding=2):
     """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels.
 
     Raises:
         ValueError: not uint8 images of four dimensions, or fewer than one column.
     """
-    images = np.asarray(images)
-    check_positive(columns=columns)
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, channels); "
-                         "to_uint8 converts from [-1, 1].")
+    images = _check_pictures(images, columns)
     rows = math.ceil(len(images) / columns)
     _, height, width, channels = images.shape
     grid = np.full((rows, height + padding, columns, width + padding, channels), 64, np.uint8)
@@ -1059,8 +1062,8 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
     """
     frames = [np.asarray(frame).squeeze() for frame in frames]
     if not frames or len(frames) != len(captions) or any(frame.dtype != np.uint8 for frame in frames):
-        raise ValueError(f"{len(frames)} frames and {len(captions)} captions; wanted as many of one as of the other, at "
-                         "least one, and uint8 frames.")
+        raise ValueError(f"{len(frames)} frames and {len(captions)} captions; wanted as many of one as of the other, "
+                         "at least one, and uint8 frames.")
     band = 18
     drawn = []
     for frame, caption in zip(frames, captions):
@@ -1082,13 +1085,11 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
         size: of an image, in inches.
         title: of the figure.
     """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, channels); "
-                         "to_uint8 converts from [-1, 1].")
+    images = _check_pictures(images, columns)
     rows = math.ceil(len(images) / columns)
+    row_height = size + (0.25 if titles else 0)
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(columns * size, rows * (size + 0.25 * (titles is not None)) + 0.3 * bool(title)))
+                                figsize=(columns * size, rows * row_height + (0.3 if title else 0)))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, text in zip(axes.flat, images, titles or itertools.repeat("")):
@@ -1139,11 +1140,11 @@ def plot_architecture(model):
         tall, deep = (shape[0] / largest, shape[2]) if len(shape) == 3 else (0.12, shape[0])
         height, width = 0.2 + 1.6 * tall, 0.08 + 0.12 * math.log2(deep + 1)
         slant = 0.12 + 0.35 * tall
-        corners = [(x, -height / 2), (x + width, -height / 2), (x + width, height / 2), (x, height / 2)]
-        top = [(x, height / 2), (x + width, height / 2), (x + width + slant, height / 2 + slant), (x + slant, height / 2 + slant)]
-        side = [(x + width, -height / 2), (x + width + slant, slant - height / 2), (x + width + slant, height / 2 + slant),
-                (x + width, height / 2)]
-        for polygon, colour in ((corners, "#7fa8d9"), (top, "#b9d0ec"), (side, "#5b86bb")):
+        right, below, above = x + width, -height / 2, height / 2
+        front = [(x, below), (right, below), (right, above), (x, above)]
+        top = [(x, above), (right, above), (right + slant, above + slant), (x + slant, above + slant)]
+        side = [(right, below), (right + slant, below + slant), (right + slant, above + slant), (right, above)]
+        for polygon, colour in ((front, "#7fa8d9"), (top, "#b9d0ec"), (side, "#5b86bb")):
             axis.add_patch(plt.Polygon(polygon, facecolor=colour, edgecolor="white"))
         axis.text(x + width / 2, -1.25, " x ".join(map(str, shape)), ha="center", fontsize=9)
         axis.text(x + width / 2, -1.5, name.replace("_", " "), ha="center", fontsize=8, color="grey")

@@ -352,7 +352,7 @@ def test_illegal_arguments_are_refused_before_anything_is_written(tmp_path, opti
 
 def test_nets_of_another_size_are_refused(tmp_path):
     nets = dcgan.build_generator((28, 28, 1), 8, width=4), dcgan.build_discriminator((16, 16, 1), width=4)
-    with pytest.raises(ValueError, match=r"generator makes images of shape \(28, 28, 1\), the data are \(16, 16, 1\)"):
+    with pytest.raises(ValueError, match=r"generator is made for images of shape \(28, 28, 1\), the data are \(16, 16, 1\)"):
         dcgan.train(*nets, small_data(), tmp_path / "run")
 
 
