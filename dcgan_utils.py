@@ -446,16 +446,18 @@ def check_image_shape(image_shape):
     return start, doublings
 
 
-def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=32, kernel_size=4, batch_norm=True, seed=0):
+def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinements=3, kernel_size=4,
+                    batch_norm=True, seed=0):
     """Noise to image: float32 `(n, latent_dim)`, standard normal, to float32 `(n, *image_shape)` in [-1, 1].
 
-    A dense layer makes the smallest feature map, transposed convolutions of stride 2 double it, and one plain
-    convolution at half the final size refines it. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+    A dense layer makes the smallest feature map, transposed convolutions of stride 2 double it, and plain
+    convolutions at half the final size refine it. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
 
     Args:
         image_shape: `(side, side, channels)`, see `check_image_shape`.
         latent_dim: length of a noise vector.
         width: channels at half the final size; each halving of the side doubles them.
+        refinements: plain 3 x 3 convolutions at half the final size, 1 or more.
         kernel_size: of the transposed convolutions, in pixels.
         batch_norm: normalise after every layer but the last.
         seed: of the initial weights, drawn from N(0, 0.02).
@@ -464,7 +466,7 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=32, kernel_
         ValueError: an illegal size, or a number below 1.
     """
     start, doublings = check_image_shape(image_shape)
-    check_positive(latent_dim=latent_dim, width=width, kernel_size=kernel_size)
+    check_positive(latent_dim=latent_dim, width=width, refinements=refinements, kernel_size=kernel_size)
     seeds = itertools.count(1000 * seed)
     layers = keras.layers
 
@@ -481,9 +483,10 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=32, kernel_
     for count in channels[1:]:
         stack += [layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", use_bias=not batch_norm,
                                          kernel_initializer=initial()), *activation()]
-    stack += [layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, kernel_initializer=initial()),
-              *activation(),
-              layers.Conv2DTranspose(image_shape[-1], kernel_size, strides=2, padding="same", activation="tanh",
+    for _ in range(refinements):
+        stack += [layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, kernel_initializer=initial()),
+                  *activation()]
+    stack += [layers.Conv2DTranspose(image_shape[-1], kernel_size, strides=2, padding="same", activation="tanh",
                                      kernel_initializer=initial())]
     return keras.Sequential(stack, name="generator")
 
@@ -512,7 +515,7 @@ class MinibatchStatistics(keras.layers.Layer):
         return (*input_shape[:-1], input_shape[-1] + 1)
 
 
-def build_discriminator(image_shape=(28, 28, 1), *, width=24, kernel_size=4, batch_norm=True,
+def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, batch_norm=True,
                         minibatch_statistics=True, dropout=0.0, seed=0):
     """Image to verdict: float32 `(n, *image_shape)` in [-1, 1] to logits `(n, 1)`; above 0 means "real".
 
@@ -659,7 +662,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     onwards, `training.gif`, `generator.keras` (the averaged generator) and `checkpoints/` (the newest two). Training
     starts from the nets' present weights, so build new nets for a new run. Everything drawn at random
     depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by `kill -9`, and called again
-    with the same settings ends as one that was not. To that end TensorFlow's op determinism is switched on.
+    with the same settings ends as one that was not. To that end TensorFlow's op determinism is switched on where there
+    is no GPU. With one, the order of the images and the noise are the same again, but sums may round differently.
 
     Args:
         generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
@@ -702,7 +706,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
 
     run_dir = Path(run_dir)
     with _locked(run_dir):
-        tf.config.experimental.enable_op_determinism()
+        if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
+            tf.config.experimental.enable_op_determinism()
         settings = {
             "data": {"count": count, "image_shape": list(data.image_shape),
                      "sha256": hashlib.sha256(data.images).hexdigest()},
@@ -792,6 +797,7 @@ class _Run:
         done = self._restore()
         if done >= epochs:
             print(f"{shown_path(self.run_dir)} has {done} epochs already; nothing to train.")
+            self._finish(done)  # a kill may have come before it
             return load_history(self.run_dir)
         every, batch_size = self.settings["picture_every"], self.settings["batch_size"]
         steps = math.ceil(len(self.images) / batch_size)

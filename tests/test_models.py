@@ -61,14 +61,13 @@ def test_feature_maps_of_both_nets_mirror_each_other():
 
 
 def test_parameter_counts_of_the_default_nets():
-    latent, width, kernel = 64, 32, 4 * 4
+    latent, width, kernel = 64, 16, 4 * 4
     dense = latent * 7 * 7 * (2 * width) + 4 * (2 * width)
     up_to_14 = kernel * (2 * width) * width + 4 * width
-    refine = 3 * 3 * width * width + 4 * width
+    refine = 3 * (3 * 3 * width * width + 4 * width)
     up_to_28 = kernel * width * 1 + 1
     assert du.build_generator().count_params() == dense + up_to_14 + refine + up_to_28
 
-    width = 24
     down_to_14 = kernel * 1 * width + width
     down_to_7 = kernel * width * (2 * width) + 2 * width + 4 * (2 * width)
     with_statistic = 3 * 3 * (2 * width + 1) * (2 * width) + 2 * width + 4 * (2 * width)

@@ -172,6 +172,15 @@ def test_finished_run_is_not_trained_again(whole_run, capsys):
     assert all(np.array_equal(value, before[1][name]) for name, value in newest_variables(whole_run).items())
 
 
+def test_run_killed_before_its_gif_gets_it_at_the_next_call(whole_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole_run, folder)
+    (folder / "training.gif").unlink()
+    (folder / "generator.keras").unlink()
+    train_small(folder, 6)
+    assert_same_run(folder, whole_run)
+
+
 def test_other_settings_are_refused_with_the_differences(short_run):
     with pytest.raises(ValueError) as refusal:
         train_small(short_run, 4, learning_rate=0.01, batch_size=32)
