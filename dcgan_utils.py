@@ -655,7 +655,8 @@ def default_epochs(count, images_seen=600_000):
 
 
 def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.0,
-          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, tracking=True, wandb_project="dcgan-course"):
+          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, on_picture=None, tracking=True,
+          wandb_project="dcgan-course"):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
@@ -676,6 +677,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         seed: of the order of the images and of the noise.
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
             10,000 images or more. The last epoch always has one.
+        on_picture: called with the path of each grid as soon as it is written, to show it.
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
         wandb_project: its project.
 
@@ -716,8 +718,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
             "picture_every": int(picture_every)}
         config = _agree_on_config(run_dir, settings, epochs, data)
-        run = _Run(generator, discriminator, data.images, run_dir, config, wandb_project if tracking else None)
-        return run.go_on(epochs)
+        run = _Run(generator, discriminator, data.images, run_dir, config, on_picture or (lambda path: None))
+        return run.go_on(epochs, wandb_project if tracking else None)
 
 
 @contextlib.contextmanager
@@ -777,8 +779,8 @@ def _agree_on_config(run_dir, settings, epochs, data):
 class _Run:
     """What one call of `train` holds on to: nets, optimisers, files."""
 
-    def __init__(self, generator, discriminator, images, run_dir, config, wandb_project):
-        self.generator, self.discriminator, self.images, self.run_dir = generator, discriminator, images, run_dir
+    def __init__(self, generator, discriminator, images, run_dir, config, on_picture):
+        self.images, self.run_dir, self.config, self.on_picture = images, run_dir, config, on_picture
         self.settings = settings = config["settings"]
         self.averaged = keras.models.clone_model(generator)
         self.averaged.set_weights(generator.get_weights())
@@ -790,9 +792,9 @@ class _Run:
         self.checkpoint = tf.train.Checkpoint(
             **{f"variables_{i}": [variable.value for variable in holder.variables] for i, holder in enumerate(holders)})
         self.noise = make_noise(64, generator.input_shape[-1], seed=settings["seed"])
-        self.history, self.config, self.wandb_project = [], config, wandb_project
+        self.history = []
 
-    def go_on(self, epochs):
+    def go_on(self, epochs, wandb_project):
         """Train up to `epochs`, from the newest readable checkpoint."""
         done = self._restore()
         if done >= epochs:
@@ -803,9 +805,8 @@ class _Run:
         steps = math.ceil(len(self.images) / batch_size)
         if done:
             print(f"{shown_path(self.run_dir)}: going on after epoch {done}.")
-        print(f"{epochs} epochs of {steps} steps; a picture and a checkpoint every {every} epochs." if every > 1
-              else f"{epochs} epochs of {steps} steps; a picture and a checkpoint after each.")
-        tracker = _Tracker(self.run_dir, self.config, self.wandb_project)
+        print(f"Up to epoch {epochs}, {steps} steps each; a picture and a checkpoint every {_epochs(every)}.")
+        tracker = _Tracker(self.run_dir, self.config, wandb_project)
         if done == 0:
             self._save(0, tracker)
         images = tf.constant(self.images)
@@ -880,6 +881,7 @@ class _Run:
             self.checkpoint.write(str(partial / "state"))
         for old in self._checkpoints()[2:]:
             shutil.rmtree(old)
+        self.on_picture(self._grid_path(epoch))
         tracker.log(self.history[-1] if epoch else {"epoch": 0}, grid)
 
     def _save_history(self):
@@ -927,9 +929,13 @@ class _Run:
                 path.unlink()
         with _replacing(self.run_dir / "generator.keras") as partial:
             self.averaged.save(partial)
-        print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {every * stride} epochs")
+        print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {_epochs(every * stride)}")
         if tracker:
             tracker.finish(self.run_dir / "training.gif", self.run_dir / "generator.keras")
+
+
+def _epochs(count):
+    return "epoch" if count == 1 else f"{count} epochs"
 
 
 def _epoch_of(path):
