@@ -85,6 +85,7 @@ def _replacing(path):
     partial = path.with_name(".partial-" + path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)  # of a process that was killed
         yield partial
         if path.is_dir():
             shutil.rmtree(path)
@@ -97,11 +98,15 @@ def _replacing(path):
             "folder writable, or choose another run folder, and run again: it goes on from the last checkpoint"
         ) from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        _remove(partial)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -920,7 +925,7 @@ class _Run:
         """Write the GIF and the averaged generator as of `epoch`, the epoch of the newest checkpoint."""
         every = self.settings["picture_every"]
         pictured = [*range(0, epoch, every), epoch]
-        stride = math.ceil(len(pictured) / 60)
+        stride = math.ceil((len(pictured) - 1) / 60) or 1
         shown = [*pictured[:-1:stride], epoch]
         frames = [imageio.imread(self._grid_path(shown_epoch)) for shown_epoch in shown]
         save_gif(frames, self.run_dir / "training.gif", captions=[f"epoch {shown_epoch}" for shown_epoch in shown])

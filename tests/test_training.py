@@ -178,6 +178,17 @@ def test_finished_run_is_not_trained_again(whole_run, capsys):
     assert all(np.array_equal(value, before[1][name]) for name, value in newest_variables(whole_run).items())
 
 
+def test_what_a_killed_process_left_half_written_is_no_obstacle(whole_run, tmp_path):
+    folder = tmp_path / "run"
+    train_small(folder, 2)
+    (folder / "checkpoints" / ".partial-epoch_0004").mkdir()
+    (folder / "checkpoints" / ".partial-epoch_0004" / "state_temp").write_text("half")
+    (folder / ".partial-metrics.csv").write_text("half")
+    train_small(folder, 6)
+    assert_same_run(folder, whole_run)
+    assert not list(folder.rglob(".partial-*"))
+
+
 def test_run_killed_before_its_gif_gets_it_at_the_next_call(whole_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole_run, folder)
