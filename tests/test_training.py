@@ -383,6 +383,10 @@ def test_nets_of_another_size_are_refused(tmp_path):
         dcgan.train(*nets, small_data(), tmp_path / "run")
 
 
+def test_an_array_that_is_a_view_of_another_can_be_trained_on(tmp_path):
+    assert len(dcgan.train(*small_nets(), small_data()[::2], tmp_path / "run", epochs=1, tracking=False)) == 1
+
+
 def test_default_length_is_counted_in_images(monkeypatch):
     assert [dcgan.default_epochs(count) for count in (60_000, 5_000, 1_000_000)] == [10, 120, 1]
     monkeypatch.setenv("DCGAN_SMOKE", "1")
