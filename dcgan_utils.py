@@ -829,12 +829,10 @@ class _Run:
                 bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
                 started = time.perf_counter()
                 means = self._train_epoch(images, epoch, batch_size, (epoch - 1) * steps, bar)
-                picture = epoch % every == 0 or epoch == epochs
-                row = {"epoch": epoch, "step": epoch * steps, "seconds": 0.0, **means,
-                       "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": ""}
+                row = {"epoch": epoch, "step": epoch * steps, "seconds": round(time.perf_counter() - started, 3),
+                       **means, "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": ""}
                 self.history.append(row)
-                row["seconds"] = round(time.perf_counter() - started, 3)
-                if picture:
+                if epoch % every == 0 or epoch == epochs:
                     self._save(epoch, tracker)
                 else:
                     self._save_history()
@@ -963,7 +961,7 @@ class _Tracker:
         self.run = None
         if project is None or os.environ.get("WANDB_MODE") == "disabled":
             return
-        try:
+        with self._guarded():
             import wandb
             self.wandb = wandb
             for mode in dict.fromkeys((os.environ.get("WANDB_MODE") or _wandb_mode(wandb), "offline")):
@@ -984,37 +982,33 @@ class _Tracker:
                 print(f"Weights & Biases: offline, in {folder}; `wandb sync` uploads it.")
             else:
                 print(f"Weights & Biases: {self.run.url}")
-        except Exception as error:
-            self._give_up(error)
 
-    def _give_up(self, error):
-        self.run = None
-        print(f"Weights & Biases: {_first_line(error)}; not tracked from here on, training is not affected.")
+    @contextlib.contextmanager
+    def _guarded(self):
+        try:
+            yield
+        except Exception as error:
+            self.run = None
+            print(f"Weights & Biases: {_first_line(error)}; not tracked from here on, training is not affected.")
 
     def log(self, row, grid=None):
         if self.run:
-            try:
+            with self._guarded():
                 pictures = {} if grid is None else {"grid": self.wandb.Image(grid, caption=f"epoch {row['epoch']}")}
                 self.run.log({name: value for name, value in row.items() if value != ""} | pictures)
-            except Exception as error:
-                self._give_up(error)
 
     def finish(self, gif, generator):
         if self.run:
-            try:
+            with self._guarded():
                 self.run.log({"training": self.wandb.Video(str(gif), format="gif")})
                 artifact = self.wandb.Artifact(f"generator-{self.run.id}", type="model")
                 artifact.add_file(str(generator))
                 self.run.log_artifact(artifact)
-            except Exception as error:
-                self._give_up(error)
 
     def close(self):
         if self.run:
-            try:
+            with self._guarded():
                 self.run.finish()
-            except Exception as error:
-                self._give_up(error)
 
 
 def _wandb_mode(wandb):

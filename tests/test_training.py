@@ -88,40 +88,40 @@ def test_metrics_are_a_row_an_epoch_and_agree_with_each_other(whole_run):
     np.testing.assert_allclose(history.g_accuracy, 1 - history.d_fake_accuracy)
 
 
-def test_metrics_are_means_over_images_not_over_batches(tmp_path):
-    """200 images in batches of 64 leave a last batch of 8, which must not count as much as the others."""
-    recorded = []
+def wrap_steps(patch, around):
+    """Let every train step be `around(step, images, indices, number)` from here on."""
     original = dcgan.make_train_step
 
-    def recording(*args, **kwargs):
+    def factory(*args, **kwargs):
         step = original(*args, **kwargs)
+        return lambda *inputs: around(step, *inputs)
 
-        def wrapper(images, indices, number):
-            metrics = step(images, indices, number)
-            recorded.append((len(indices), float(metrics["d_loss"])))
-            return metrics
-        return wrapper
+    patch.setattr(dcgan, "make_train_step", factory)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dcgan, "make_train_step", recording)
-        history = train_small(tmp_path / "run", 1)
+
+def test_metrics_are_means_over_images_not_over_batches(tmp_path, monkeypatch):
+    """200 images in batches of 64 leave a last batch of 8, which must not count as much as the others."""
+    recorded = []
+
+    def recording(step, images, indices, number):
+        metrics = step(images, indices, number)
+        recorded.append((len(indices), float(metrics["d_loss"])))
+        return metrics
+
+    wrap_steps(monkeypatch, recording)
+    history = train_small(tmp_path / "run", 1)
     assert [count for count, _ in recorded] == [64, 64, 64, 8]
     assert history.d_loss[0] == pytest.approx(sum(count * loss for count, loss in recorded) / 200, rel=1e-6)
 
 
 def test_every_image_once_an_epoch_in_a_new_order(tmp_path, monkeypatch):
     orders = []
-    original = dcgan.make_train_step
 
-    def recording(*args, **kwargs):
-        step = original(*args, **kwargs)
+    def recording(step, images, indices, number):
+        orders.append(indices.tolist())
+        return step(images, indices, number)
 
-        def wrapper(images, indices, number):
-            orders.append(indices.tolist())
-            return step(images, indices, number)
-        return wrapper
-
-    monkeypatch.setattr(dcgan, "make_train_step", recording)
+    wrap_steps(monkeypatch, recording)
     train_small(tmp_path / "run", 2)
     first, second = sum(orders[:4], []), sum(orders[4:], [])
     assert sorted(first) == sorted(second) == list(range(200)) and first != second
@@ -218,21 +218,15 @@ def test_other_data_or_nets_are_refused(short_run):
                     picture_every=2, tracking=False)
 
 
-def stop_at_step(monkeypatch, number, error):
+def stop_at_step(patch, number, error):
     """Let the train step raise `error` at this step, or return NaN losses where `error` is None."""
-    original = dcgan.make_train_step
+    def failing(step, images, indices, at):
+        if at == number and error is not None:
+            raise error
+        metrics = step(images, indices, at)
+        return metrics | {"g_loss": tf.constant(float("nan"))} if at == number else metrics
 
-    def failing(*args, **kwargs):
-        step = original(*args, **kwargs)
-
-        def wrapper(images, indices, at):
-            if at == number and error is not None:
-                raise error
-            metrics = step(images, indices, at)
-            return metrics | {"g_loss": tf.constant(float("nan"))} if at == number else metrics
-        return wrapper
-
-    monkeypatch.setattr(dcgan, "make_train_step", failing)
+    wrap_steps(patch, failing)
 
 
 def test_interrupt_saves_says_how_to_go_on_and_loses_nothing(whole_run, tmp_path, monkeypatch):
