@@ -136,8 +136,8 @@ class Dataset:
         labels: uint8 `(n,)`, indices into `class_names`; None if there are none.
         class_names: one string a class.
         source: where the images came from, in words.
-        name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
         notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
+        name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
 
     Raises:
         ValueError: images or labels of another shape, dtype or length.
@@ -147,8 +147,8 @@ class Dataset:
     labels: np.ndarray | None = None
     class_names: tuple = ()
     source: str = "an array"
-    name: str = ""
     notice: str = ""
+    name: str = ""
 
     def __post_init__(self):
         images, labels = self.images, self.labels
@@ -753,6 +753,9 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             measuring_net = load_measuring_net(data)
         except (LookupError, FileNotFoundError) as error:
             print(f"No Frechet distance: {error.args[0]}")
+    elif measuring_net and measuring_net.model.input_shape[1:] != data.image_shape:
+        raise ValueError(f"measuring net {measuring_net.name} is made for images of shape "
+                         f"{measuring_net.model.input_shape[1:]}, the data are {data.image_shape}.")
 
     run_dir = Path(run_dir)
     with _locked(run_dir):
@@ -859,6 +862,8 @@ class _Run:
         every, batch_size = self.settings["picture_every"], self.settings["batch_size"]
         steps = math.ceil(len(self.images) / batch_size)
         if done:
+            if done % every:  # an undisturbed run measures nothing there
+                self.history[-1]["frechet_distance"] = ""
             print(f"{shown_path(self.run_dir)}: going on after epoch {done}.")
         print(f"Up to epoch {epochs}, {steps} steps each; a picture and a checkpoint every {_epochs(every)}.")
         tracker = _Tracker(self.run_dir, self.config, wandb_project)
@@ -886,7 +891,7 @@ class _Run:
                 if epoch % every == 0 or epoch == epochs:
                     if self.ruler:
                         row["frechet_distance"] = self.ruler.distance(self.averaged)
-                    if self._best_epoch() == epoch:
+                    if epoch % every == 0 and self._best_epoch() == epoch:
                         self.best.set_weights(self.averaged.get_weights())
                     self._save(epoch, tracker)
                 else:
@@ -1007,7 +1012,8 @@ class _Run:
         for path in (self.run_dir / "grids").glob("epoch_*.png"):  # the last one of a shorter run that went on
             if _epoch_of(path) not in pictured:
                 path.unlink()
-        for name, net in (("generator.keras", self.best), ("generator_last.keras", self.averaged)):
+        best = self.averaged if self._best_epoch() == epoch else self.best
+        for name, net in (("generator.keras", best), ("generator_last.keras", self.averaged)):
             with _replacing(self.run_dir / name) as partial:
                 net.save(partial)
         print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every {_epochs(every * stride)}")
@@ -1200,21 +1206,22 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
 
     Args:
         data: a `Dataset` with labels.
-        held_out: a `Dataset` on which to test it; None keeps every tenth image of `data` back for that.
+        held_out: a `Dataset` on which to test it; None keeps a tenth of each class of `data` back for that.
         seed: of its first weights and of the order of the images. Nets of two seeds are two independent rulers.
         epochs: by default 10, of 60,000 images each; 1 in smoke mode.
 
     Raises:
-        ValueError: no labels, fewer than two classes, or a class without an image.
+        ValueError: no labels, fewer than two classes, or a class of fewer than 10 images.
     """
-    if data.labels is None or len(data.class_names) < 2 or 0 in data.counts.values():
-        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with images in each; "
-                         f"found {data.counts}.")
+    if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
+        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with at least 10 images "
+                         f"in each; found {data.counts}.")
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
     if held_out is None:
-        kept_back = np.arange(len(data.images)) % 10 == 9
+        kept_back = np.zeros(len(data.images), bool)
+        kept_back[np.argsort(data.labels, kind="stable")[9::10]] = True
         data, held_out = (dataclasses.replace(data, images=data.images[keep], labels=data.labels[keep])
                           for keep in (~kept_back, kept_back))
     model = build_measuring_net(data.image_shape, len(data.class_names), seed=seed)
@@ -1230,8 +1237,9 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
 
 
 def _own_net_path(data, seed):
-    digest = hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()[:8]
-    return run_folder("measuring_nets") / f"{data.name or 'own'}-{digest}-seed{seed}.npz"
+    digest = hashlib.sha256(np.ascontiguousarray(data.images))
+    digest.update(np.ascontiguousarray(data.labels))
+    return run_folder("measuring_nets") / f"{data.name or 'own'}-{digest.hexdigest()[:8]}-seed{seed}.npz"
 
 
 def _fit_measuring_net(model, data, seed, epochs, batch_size=128):
@@ -1336,7 +1344,8 @@ def kernel_distance(real, generated, *, block=1000, seed=0):
     """Kernel Inception Distance with our features, and its standard error: 0 on average for equal distributions.
 
     The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
-    blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean.
+    blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean, and it
+    can come out below 0.
     Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
 
     Returns:
@@ -1428,13 +1437,14 @@ def memorisation(generated, training, held_out=None):
         held-out ones are, so about 0.01 where nothing is memorised; `copy_distance`, median distance of the generated
         over that of the held-out images, 0 for copies. After Meehan et al. 2020, https://arxiv.org/abs/2004.05675.
     """
+    generated, training = _check_features(generated=generated, training=training)
     ours, _ = nearest_images(generated, training)
     if held_out is None:
         search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(training)
-        theirs = search.kneighbors(_sample(np.asarray(training), 10_000))[0][:, 1]
+        theirs = search.kneighbors(_sample(training, 10_000))[0][:, 1]
     else:
         theirs, _ = nearest_images(held_out, training)
-    return {"copied": float((ours < np.quantile(theirs, 0.01)).mean()),
+    return {"copied": float((ours <= np.quantile(theirs, 0.01)).mean()),
             "copy_distance": float(np.median(ours) / np.median(theirs))}
 
 

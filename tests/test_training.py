@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from train_small import small_data, small_nets, train_small
+from train_small import small_data, small_measuring_net, small_nets, train_small
 
 SCRIPT = Path(__file__).with_name("train_small.py")
 
@@ -55,8 +55,15 @@ def assert_same_run(folder, other):
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    for one, two in zip(*(keras.models.load_model(f / "generator.keras").get_weights() for f in (folder, other))):
-        np.testing.assert_array_equal(one, two)
+    for name in ("generator.keras", "generator_last.keras"):
+        for one, two in zip(saved_weights(folder, name), saved_weights(other, name)):
+            np.testing.assert_array_equal(one, two, err_msg=name)
+    ours, theirs = (json.loads((path / "config.json").read_text())["frechet_distance"] for path in (folder, other))
+    assert ours == theirs
+
+
+def saved_weights(folder, name):
+    return keras.models.load_model(folder / name).get_weights()
 
 
 def newest_variables(folder):
@@ -67,7 +74,8 @@ def newest_variables(folder):
 
 def test_folder_holds_what_it_should(whole_run):
     names = {path.name for path in whole_run.iterdir()} - {".lock"}
-    assert names == {"config.json", "metrics.csv", "grids", "training.gif", "generator.keras", "checkpoints"}
+    assert names == {"config.json", "metrics.csv", "grids", "training.gif", "generator.keras", "generator_last.keras",
+                     "checkpoints"}
     assert [path.name for path in sorted((whole_run / "grids").iterdir())] == [
         f"epoch_{epoch:04d}.png" for epoch in (0, 2, 4, 6)]
     assert [path.name for path in sorted((whole_run / "checkpoints").iterdir())] == ["epoch_0004", "epoch_0006"]
@@ -83,7 +91,8 @@ def test_metrics_are_a_row_an_epoch_and_agree_with_each_other(whole_run):
         "d_fake_mean", "g_accuracy", "frechet_distance"]
     assert history.epoch.tolist() == [1, 2, 3, 4, 5, 6]
     assert history.step.tolist() == [4, 8, 12, 16, 20, 24]
-    assert (history.seconds > 0).all() and history.frechet_distance.isna().all()
+    assert (history.seconds > 0).all()
+    assert history.frechet_distance.notna().tolist() == [False, True] * 3 and history.frechet_distance.min() >= 0
     assert history[["d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean"]].stack().between(0, 1).all()
     np.testing.assert_allclose(history.g_accuracy, 1 - history.d_fake_accuracy)
 
@@ -130,10 +139,13 @@ def test_every_image_once_an_epoch_in_a_new_order(tmp_path, monkeypatch):
 def test_grids_follow_the_same_noise_and_change(whole_run):
     grids = [imageio.imread(whole_run / "grids" / f"epoch_{epoch:04d}.png") for epoch in (0, 6)]
     assert grids[0].shape == (8 * 18 + 2, 8 * 18 + 2) and (grids[0] != grids[1]).any()
-    generator = keras.models.load_model(whole_run / "generator.keras")
-    noise = dcgan.make_noise(64, 8, seed=0)
-    again = dcgan.make_grid(dcgan.to_uint8(generator(noise, training=False))).squeeze()
-    np.testing.assert_array_equal(grids[1], again)
+    np.testing.assert_array_equal(grids[1], grid_of(whole_run / "generator_last.keras"))
+
+
+def grid_of(path):
+    """The grid that a saved generator makes of the noise of the pictures."""
+    generator = keras.models.load_model(path)
+    return dcgan.make_grid(dcgan.to_uint8(generator(dcgan.make_noise(64, 8, seed=0), training=False))).squeeze()
 
 
 def test_pictures_are_handed_over_as_they_are_made(tmp_path):
@@ -196,6 +208,7 @@ def test_run_killed_before_its_gif_gets_it_at_the_next_call(whole_run, tmp_path)
     shutil.copytree(whole_run, folder)
     (folder / "training.gif").unlink()
     (folder / "generator.keras").unlink()
+    (folder / "generator_last.keras").unlink()
     train_small(folder, 6)
     assert_same_run(folder, whole_run)
 
@@ -216,6 +229,19 @@ def test_other_data_or_nets_are_refused(short_run):
     with pytest.raises(ValueError, match="discriminator.architecture"):
         dcgan.train(*small_nets(minibatch_statistics=False), small_data(), short_run, epochs=4, batch_size=64,
                     picture_every=2, tracking=False)
+
+
+def test_another_measuring_net_is_refused(short_run):
+    for other, now in ((small_measuring_net(1), "untrained-1"), (False, "None"), (None, "None")):
+        with pytest.raises(ValueError, match=f"settings:\n  measuring_net: untrained-0 in that run, {now} now\nUse"):
+            train_small(short_run, 4, measuring_net=other)
+
+
+def test_measuring_net_for_images_of_another_size_is_refused_before_anything_is_written(tmp_path):
+    net = dcgan.MeasuringNet("large", dcgan.build_measuring_net((28, 28, 1), 2), ("a", "b"), 0.5)
+    with pytest.raises(ValueError, match=r"large.*28, 28, 1"):
+        train_small(tmp_path / "run", 2, measuring_net=net)
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def stop_at_step(patch, number, error):
@@ -390,8 +416,180 @@ def test_default_length_is_counted_in_images(monkeypatch):
 
 
 def test_gif_of_a_long_run_stays_small(tmp_path):
-    train_small(tmp_path / "run", 150, picture_every=1, batch_size=200)
+    train_small(tmp_path / "run", 150, picture_every=1, batch_size=200, measuring_net=False)
     assert len(list((tmp_path / "run" / "grids").iterdir())) == 151
     from PIL import Image
     with Image.open(tmp_path / "run" / "training.gif") as gif:
         assert 40 <= gif.n_frames <= 61
+
+
+# The distance that is measured with the pictures
+
+def script_distances(patch, *distances):
+    """Let the distances, from the one before training on, be these; returns a list of the weights they are of."""
+    weights, rest = [], iter(distances)
+
+    def distance(self, generator):
+        self.seconds.append(0.5)
+        weights.append(generator.get_weights())
+        return next(rest)
+
+    patch.setattr(dcgan._Ruler, "distance", distance)
+    return weights
+
+
+def assert_same_weights(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, two in zip(ours, theirs):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_distance_is_that_of_the_averaged_generator_at_its_epoch(whole_run):
+    net, images = small_measuring_net(), small_data()
+    generator = keras.models.load_model(whole_run / "generator_last.keras")
+    ruler = dcgan._Ruler(net, images, 0)
+    known = json.loads((whole_run / "config.json").read_text())["frechet_distance"]
+    history = dcgan.load_history(whole_run)
+    assert history.frechet_distance[5] == pytest.approx(ruler.distance(generator), rel=1e-3)
+    assert known == {"images": 100, "real_against_real": ruler.floor, "before_training": known["before_training"]}
+    untrained = dcgan.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 100, seed=0)))
+    assert known["before_training"] == pytest.approx(untrained, rel=1e-3)
+    assert 0 < ruler.floor < known["before_training"]
+
+
+def test_floor_is_measured_between_two_halves_that_share_no_image():
+    images, seen = small_data(201), []
+
+    class Net:
+        def features(self, images):
+            seen.append(images)
+            return np.random.default_rng(0).normal(size=(len(images), 4))
+
+    ruler = dcgan._Ruler(Net(), images, 0)
+    assert ruler.count == 100 and len(ruler.real) == 100 and len(seen[0]) == 200
+    features = np.random.default_rng(0).normal(size=(200, 4))
+    assert ruler.floor == pytest.approx(dcgan.frechet_distance(features[:100], features[100:]), abs=1e-3)
+    places = np.arange(201, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 1), np.uint8)
+    dcgan._Ruler(Net(), places, 0)
+    assert len(np.unique(seen[1][:, 0, 0, 0])) == 200 and seen[1][:100].max() > 150 and seen[1][:100].min() < 50
+
+
+def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    weights = script_distances(monkeypatch, 1.0, 30.0, 10.0, 20.0, 40.0)
+    history = train_small(folder, 8)
+    assert history.frechet_distance.dropna().tolist() == [30, 10, 20, 40]
+    assert_same_weights(saved_weights(folder, "generator.keras"), weights[2])
+    assert_same_weights(saved_weights(folder, "generator_last.keras"), weights[4])
+    picture = imageio.imread(folder / "grids" / "epoch_0004.png")
+    np.testing.assert_array_equal(picture, grid_of(folder / "generator.keras"))
+    assert "generator.keras: the averaged generator of epoch 4, the best by Frechet distance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("later, best", [((20.0, 40.0), 1), ((9.0, 40.0), 3), ((11.0, 3.0), 4)])
+def test_best_epoch_before_or_after_a_resume(tmp_path, monkeypatch, capsys, later, best):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        before = script_distances(patch, 50.0, 10.0, 30.0)
+        train_small(folder, 4)
+    assert_same_weights(saved_weights(folder, "generator.keras"), before[1])
+    after = script_distances(monkeypatch, *later)
+    train_small(folder, 8)
+    weights = [*before, *after]
+    assert_same_weights(saved_weights(folder, "generator.keras"), weights[best])
+    assert_same_weights(saved_weights(folder, "generator_last.keras"), weights[4])
+    assert f"averaged generator of epoch {2 * best}, the best" in capsys.readouterr().out
+    (folder / "generator.keras").unlink()
+    train_small(folder, 8)
+    assert_same_weights(saved_weights(folder, "generator.keras"), weights[best])
+
+
+def test_best_epoch_survives_an_interrupt(tmp_path, monkeypatch):
+    weights = script_distances(monkeypatch, 50.0, 10.0, 30.0)
+    stop_at_step(monkeypatch, 18, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        train_small(tmp_path / "run", 6)
+    assert_same_weights(saved_weights(tmp_path / "run", "generator.keras"), weights[1])
+    assert_same_weights(saved_weights(tmp_path / "run", "generator_last.keras"), weights[2])
+
+
+def test_odd_last_epoch_is_the_best_only_as_long_as_it_is_the_last(tmp_path, monkeypatch):
+    """A run that stopped at epoch 3 and went on must end as one that never stopped, which measures no epoch 3."""
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        weights = script_distances(patch, 50.0, 20.0, 5.0)
+        train_small(folder, 3)
+    assert_same_weights(saved_weights(folder, "generator.keras"), weights[2])
+    later = script_distances(monkeypatch, 30.0, 25.0)
+    history = train_small(folder, 6)
+    assert history.frechet_distance.dropna().tolist() == [20, 30, 25]
+    assert_same_weights(saved_weights(folder, "generator.keras"), weights[1])
+    assert_same_weights(saved_weights(folder, "generator_last.keras"), later[1])
+
+
+def test_distances_are_printed_and_in_the_captions(tmp_path, monkeypatch, capsys):
+    captions, original = [], dcgan.save_gif
+
+    def recording(*args, **options):
+        captions.append(options["captions"])
+        original(*args, **options)
+
+    monkeypatch.setattr(dcgan, "save_gif", recording)
+    script_distances(monkeypatch, 61.26, 30.5, 7.04)
+    train_small(tmp_path / "run", 4)
+    printed = capsys.readouterr().out
+    floor = json.loads((tmp_path / "run" / "config.json").read_text())["frechet_distance"]["real_against_real"]
+    assert ("Frechet distance of 100 images by untrained-0: real against real "
+            f"{floor:.2f}, before training 61.3.") in printed
+    epochs = [line for line in printed.splitlines() if re.search(r"epoch +\d+ +d_loss", line)]
+    assert [re.findall(r"distance ([\d.]+)", line) for line in epochs] == [[], ["30.50"], [], ["7.04"]]
+    assert re.search(r"Frechet distance: measured 3 times, 0\.50 s each, [\d.]+% of the training time", printed)
+    assert captions == [["epoch 0   distance 61.3", "epoch 2   distance 30.5", "epoch 4   distance 7.0"]]
+    train_small(tmp_path / "run", 4)
+    assert captions[1] == captions[0]
+
+
+def test_without_measuring_net_nothing_is_measured_and_the_last_generator_is_kept(tmp_path, monkeypatch, capsys):
+    recorded = []
+    monkeypatch.setattr(dcgan, "save_gif", lambda *_, captions: recorded.extend(captions))
+    train_small(tmp_path / "run", 3, measuring_net=False)
+    history = train_small(tmp_path / "run", 4, measuring_net=False)
+    printed = capsys.readouterr().out
+    assert history.frechet_distance.isna().all() and not re.search("frechet|distance", printed, re.IGNORECASE)
+    assert "distance" not in "".join(recorded) and "averaged generator of epoch 4" in printed
+    assert "frechet_distance" not in json.loads((tmp_path / "run" / "config.json").read_text())
+    best, last = (saved_weights(tmp_path / "run", name) for name in ("generator.keras", "generator_last.keras"))
+    assert_same_weights(best, last)
+    np.testing.assert_array_equal(imageio.imread(tmp_path / "run" / "grids" / "epoch_0004.png"),
+                                  grid_of(tmp_path / "run" / "generator.keras"))
+
+
+def test_measuring_changes_nothing_else(whole_run, tmp_path):
+    train_small(tmp_path / "run", 6, measuring_net=False)
+    ours, theirs = metrics_without_seconds(tmp_path / "run"), metrics_without_seconds(whole_run)
+    for row in (*ours, *theirs):
+        del row["frechet_distance"]
+    assert ours == theirs
+    assert_same_weights(*(saved_weights(folder, "generator_last.keras") for folder in (tmp_path / "run", whole_run)))
+
+
+def test_where_there_is_no_measuring_net_one_line_says_so_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
+    labels = (np.arange(200) % 2).astype(np.uint8)
+    for data, reason in ((small_data(), "no labels"), (
+            dcgan.Dataset(small_data(), labels, ("a", "b")), "train_measuring_net")):
+        folder = tmp_path / reason.replace(" ", "-")
+        history = dcgan.train(*small_nets(), data, folder, epochs=1, tracking=False)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "Frechet" in line]
+        assert len(lines) == 1 and lines[0].startswith("No Frechet distance: ") and reason in lines[0]
+        assert len(history) == 1 and (folder / "generator.keras").exists()
+
+
+def test_measuring_net_that_was_trained_for_the_data_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(dcgan, "_fit_measuring_net", lambda *_: None)
+    data = dcgan.Dataset(small_data(), (np.arange(200) % 2).astype(np.uint8), ("a", "b"))
+    net = dcgan.train_measuring_net(data)
+    history = dcgan.train(*small_nets(), data, tmp_path / "run", epochs=1, tracking=False)
+    assert history.frechet_distance.notna().all()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["measuring_net"] == net.name

@@ -1,5 +1,6 @@
 """Train a small run in a process of its own, to be killed or starved: train_small.py FOLDER EPOCHS [tracked]."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -28,8 +29,16 @@ def small_nets(seed=0, **options):
             dcgan.build_discriminator((16, 16, 1), width=4, dropout=0.2, seed=seed, **options))
 
 
+@functools.cache
+def small_measuring_net(seed=0):
+    """A net that never learned anything, which is enough to measure by: random features, always the same."""
+    model = dcgan.build_measuring_net((16, 16, 1), 2, seed=seed)
+    return dcgan.MeasuringNet(f"untrained-{seed}", model, ("small", "large"), 0.5)
+
+
 def train_small(run_dir, epochs, **options):
-    options = {"batch_size": 64, "picture_every": 2, "tracking": False, **options}
+    options = {"batch_size": 64, "picture_every": 2, "tracking": False, "measuring_net": small_measuring_net(),
+               **options}
     return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, **options)
 
 
