@@ -16,7 +16,7 @@ train: .venv/ready
 		--no-progress-bar --stdout-file /dev/stdout -p DATASET "$(DATA)" -p RUN "$(RUN)" $(if $(EPOCHS),-p EPOCHS $(EPOCHS))
 
 test: .venv/ready
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 notebooks
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb

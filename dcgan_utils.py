@@ -1303,7 +1303,7 @@ def _read_measuring_net(path, sha256=None):
                          "train it again with train_measuring_net.") from error
 
 
-def generate_images(generator, count, *, seed=0):
+def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
     check_positive(count=count)
     noise = make_noise(count, generator.input_shape[-1], seed=seed)
@@ -1465,7 +1465,8 @@ def evaluate(net, generated, training, held_out=None):
 
     Returns:
         A pandas Series: images (how many on each side), frechet_distance, kid, kid_standard_error, inception_score,
-        precision, recall, density, coverage, class_imbalance, copied, copy_distance.
+        precision, recall, density, coverage, class_imbalance, copied, copy_distance. Its name says the number and the
+        net, and whether the number is below the usual 10,000.
     """
     real = _sample(np.asarray(training), len(generated))
     generated = _sample(np.asarray(generated), len(real))
@@ -1475,7 +1476,8 @@ def evaluate(net, generated, training, held_out=None):
         "images": len(generated), "frechet_distance": frechet_distance(real, generated), "kid": kid,
         "kid_standard_error": kid_standard_error, "inception_score": inception_score(probabilities),
         **manifold_scores(real, generated), "class_imbalance": class_imbalance(probabilities),
-        **memorisation(generated, training, held_out)}, dtype=float)
+        **memorisation(generated, training, held_out)}, dtype=float,
+        name=f"{len(real):,} images{', fewer than usual,' if len(real) < 10_000 else ''} by {net.name}")
 
 
 class _Ruler:

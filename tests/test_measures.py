@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
+import measuring_net
 
 
 def normal(count, width=8, seed=0, mean=0.0):
@@ -392,6 +393,7 @@ def test_evaluate_returns_every_measure_and_always_the_same(untrained, make_imag
     training, generated, held_out = features[:240], features[240:320], features[320:]
     scores = dcgan.evaluate(untrained, generated, training, held_out)
     assert list(scores.index) == NAMES and scores.dtype == float and scores.images == 80
+    assert scores.name == f"80 images, fewer than usual, by {untrained.name}"
     assert np.isfinite(scores).all()
     assert scores.equals(dcgan.evaluate(untrained, generated, training, held_out))
     assert dcgan.evaluate(untrained, generated, training).drop(["copied", "copy_distance"]).equals(
@@ -583,6 +585,20 @@ def test_no_measuring_net_is_a_lookup_error_that_says_how_to_get_one(nets_folder
     for data in (dcgan.Dataset(two_classes(20).images), two_classes(20).images):
         with pytest.raises(LookupError, match="no labels.*Label some"):
             dcgan.load_measuring_net(data)
+
+
+def test_script_trains_on_a_file_and_ships_the_net_under_a_name(nets_folder, tmp_path, monkeypatch, capsys):
+    data, test, seen = two_classes(60), two_classes(30, seed=1), []
+    path = tmp_path / "blobs.npz"
+    np.savez(path, x_train=data.images, y_train=data.labels, x_test=test.images, y_test=test.labels)
+    monkeypatch.setattr(dcgan, "_fit_measuring_net", lambda model, data, *_: seen.append(len(data.images)))
+    measuring_net.main(str(path))
+    assert "of the held-out images right" in capsys.readouterr().out
+    shutil.rmtree(nets_folder)
+    measuring_net.main(str(path), "blobs-1")
+    sha256 = hashlib.sha256((nets_folder / "blobs-1.npz").read_bytes()).hexdigest()
+    assert f'("blobs-1", "{sha256}"),' in capsys.readouterr().out
+    assert seen == [54, 60], "a net that ships is trained on everything and tested on the test images"
 
 
 # Shipped nets
