@@ -183,7 +183,7 @@ def test_load_history_without_a_run_names_the_file(tmp_path):
 
 def test_plot_history_draws_every_curve_against_the_epochs(history):
     figure = du.plot_history(history)
-    losses, accuracies, means = figure.axes
+    losses, accuracies, means, distances = figure.axes
     for axis, names in ((losses, ["d_loss", "g_loss"]),
                         (accuracies, ["d_real_accuracy", "d_fake_accuracy", "g_accuracy"]),
                         (means, ["d_real_mean", "d_fake_mean"])):
@@ -195,10 +195,13 @@ def test_plot_history_draws_every_curve_against_the_epochs(history):
         assert axis.get_xlabel() == "epoch" and axis.get_ylabel() and axis.get_title() and axis.get_legend()
     assert losses.lines[-1].get_ydata()[0] == pytest.approx(2 * math.log(2))
     assert accuracies.get_ylim() == means.get_ylim() == (0, 1)
+    curve, = distances.lines
+    assert (curve.get_xdata().tolist(), curve.get_ydata().tolist()) == ([2], [0.1234567890123456]), "where measured"
+    assert distances.get_xlabel() == "epoch" and distances.get_ylabel() == "Frechet distance"
 
 
 def test_plot_history_takes_a_run_of_one_epoch(history):
-    assert len(du.plot_history(pd.DataFrame(history[:1])).axes) == 3
+    assert len(du.plot_history(pd.DataFrame(history[:1])).axes) == 3, "no distance was measured"
 
 
 @pytest.mark.parametrize("which", [0, 1])
