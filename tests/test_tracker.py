@@ -48,6 +48,7 @@ def test_no_key_records_offline_and_wandb_finds_everything_in_it(tmp_path, capsy
     for name in ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean", "g_accuracy"):
         assert run["summary"][name] == pytest.approx(last[name], rel=1e-6), name
     assert run["summary"]["epoch"] == 4
+    assert run["summary"]["frechet_distance"] == {"min": history.frechet_distance.min(), "last": last.frechet_distance}
     media = [path.name for path in (recorded / "files").rglob("*") if path.is_file()]
     assert sum(name.startswith("grid_") and name.endswith(".png") for name in media) == 3
     assert sum(name.startswith("training_") and name.endswith(".gif") for name in media) == 1
