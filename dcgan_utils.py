@@ -841,7 +841,7 @@ class _Run:
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
         for copy in (self.averaged, self.best):
             copy.set_weights(generator.get_weights())
-        self.ruler = _Ruler(measuring_net, images, settings["seed"]) if measuring_net and len(images) >= 6 else None
+        self.ruler = _Ruler(measuring_net, images, settings["seed"]) if measuring_net and len(images) >= 10 else None
         adam = {name: settings[name] for name in ("learning_rate", "beta_1", "beta_2")}
         optimizers = keras.optimizers.Adam(**adam), keras.optimizers.Adam(**adam)
         self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
@@ -1484,7 +1484,7 @@ class _Ruler:
     """The Frechet distance during training: of a fixed sample, smaller than usual, and what it costs."""
 
     def __init__(self, net, images, seed):
-        self.net, self.seed, self.count, self.seconds = net, seed, min(5000, len(images) // 3), []
+        self.net, self.seed, self.count, self.seconds = net, seed, min(5000, len(images) // 5), []
         features = net.features(_sample(images, 2 * self.count))
         self.real = features[:self.count]
         self.floor = round(frechet_distance(self.real, features[self.count:]), 4)

@@ -451,8 +451,8 @@ def test_distance_is_that_of_the_averaged_generator_at_its_epoch(whole_run):
     known = json.loads((whole_run / "config.json").read_text())["frechet_distance"]
     history = dcgan.load_history(whole_run)
     assert history.frechet_distance[5] == pytest.approx(ruler.distance(generator), rel=1e-3)
-    assert known == {"images": 66, "real_against_real": ruler.floor, "before_training": known["before_training"]}
-    untrained = dcgan.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 66, seed=0)))
+    assert known == {"images": 40, "real_against_real": ruler.floor, "before_training": known["before_training"]}
+    untrained = dcgan.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 40, seed=0)))
     assert known["before_training"] == pytest.approx(untrained, rel=1e-3)
     assert 0 < ruler.floor < known["before_training"]
 
@@ -466,12 +466,12 @@ def test_floor_is_measured_between_two_halves_that_share_no_image():
             return np.random.default_rng(0).normal(size=(len(images), 4))
 
     ruler = dcgan._Ruler(Net(), images, 0)
-    assert ruler.count == 67 and len(ruler.real) == 67 and len(seen[0]) == 134
-    features = np.random.default_rng(0).normal(size=(134, 4))
-    assert ruler.floor == pytest.approx(dcgan.frechet_distance(features[:67], features[67:]), abs=1e-3)
+    assert ruler.count == 40 and len(ruler.real) == 40 and len(seen[0]) == 80
+    features = np.random.default_rng(0).normal(size=(80, 4))
+    assert ruler.floor == pytest.approx(dcgan.frechet_distance(features[:40], features[40:]), abs=1e-3)
     places = np.arange(201, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 1), np.uint8)
     dcgan._Ruler(Net(), places, 0)
-    assert len(np.unique(seen[1][:, 0, 0, 0])) == 134 and seen[1][:67].max() > 150 and seen[1][:67].min() < 50
+    assert len(np.unique(seen[1][:, 0, 0, 0])) == 80 and seen[1][:40].max() > 150 and seen[1][:40].min() < 50
 
 
 def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, monkeypatch, capsys):
@@ -539,7 +539,7 @@ def test_distances_are_printed_and_in_the_captions(tmp_path, monkeypatch, capsys
     train_small(tmp_path / "run", 4)
     printed = capsys.readouterr().out
     floor = json.loads((tmp_path / "run" / "config.json").read_text())["frechet_distance"]["real_against_real"]
-    assert ("Frechet distance of 66 images by untrained-0: real against real "
+    assert ("Frechet distance of 40 images by untrained-0: real against real "
             f"{floor:.2f}, before training 61.3.") in printed
     epochs = [line for line in printed.splitlines() if re.search(r"epoch +\d+ +d_loss", line)]
     assert [re.findall(r"distance ([\d.]+)", line) for line in epochs] == [[], ["30.50"], [], ["7.04"]]
