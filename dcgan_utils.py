@@ -1345,8 +1345,7 @@ def kernel_distance(real, generated, *, block=1000, seed=0):
 
     The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
     blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean, and it
-    can come out below 0.
-    Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
+    can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
 
     Returns:
         `(distance, standard_error)`.
