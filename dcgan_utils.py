@@ -5,18 +5,21 @@ the nets and float32 in [-1, 1] inside them. The discriminator returns logits; r
 Importing this module does no work: nothing is seeded, downloaded or configured.
 """
 
+import concurrent.futures
 import contextlib
 import csv
 import dataclasses
 import functools
 import gzip
 import hashlib
+import inspect
 import itertools
 import json
 import math
 import netrc
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -31,11 +34,13 @@ from pathlib import Path
 import filelock
 import imageio.v3 as imageio
 import keras
+import loky
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scipy.linalg
 import scipy.special
+import scipy.stats
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.metrics import pairwise_distances_chunked
@@ -602,7 +607,7 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
 # ---------------------------------------------------------------------------------------------------------------
 
 _METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean")
-_COLUMNS = ("epoch", "step", "seconds", *_METRICS, "g_accuracy", "frechet_distance")
+_COLUMNS = ("epoch", "step", "seconds", *_METRICS, "g_accuracy", "frechet_distance", "diversity")
 
 
 def discriminator_loss(real_logits, fake_logits):
@@ -633,7 +638,8 @@ def make_noise(count, latent_dim, *, seed, step=-1):
 
 
 def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged_generator, *,
-                    seed=0, averaging=0.999):
+                    seed=0, averaging=0.999, losses=(discriminator_loss, generator_loss), penalty=None,
+                    generator_every=1, discriminator_every=1):
     """Make a fresh `tf.function` that trains both nets on one batch.
 
     Args:
@@ -643,6 +649,10 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
             `decay * own + (1 - decay) * generator's` with decay `min(averaging, (1 + step) / (10 + step))`.
         seed: of the noise, drawn anew for each step from (seed, step).
         averaging: the final decay, 0 to below 1; 0 makes the averaged generator a copy.
+        losses: two functions as `discriminator_loss(real_logits, fake_logits)` and `generator_loss(fake_logits)`.
+        penalty: None, or a function of the discriminator, real images and generated ones whose scalar is added to the
+            discriminator's loss.
+        generator_every, discriminator_every: a net learns in each n-th step only.
 
     Returns:
         `train_step(images, indices, step)`: all training images, uint8 `(n, height, width, channels)`; which of them
@@ -651,6 +661,8 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         (mean probability of "real").
     """
     check_share(averaging=averaging)
+    check_positive(generator_every=generator_every, discriminator_every=discriminator_every)
+    loss_of_discriminator, loss_of_generator = losses
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
     latent_dim = generator.input_shape[-1]
@@ -664,12 +676,16 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
             fake = generator(noise, training=True)
             real_logits = discriminator(real, training=True)
             fake_logits = discriminator(fake, training=True)
-            d_loss = discriminator_loss(real_logits, fake_logits)
-            g_loss = generator_loss(fake_logits)
+            d_loss = loss_of_discriminator(real_logits, fake_logits)
+            g_loss = loss_of_generator(fake_logits)
+            if penalty:
+                d_loss += penalty(discriminator, real, fake)
         g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables)
         d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables)
-        generator_optimizer.apply(g_gradients, generator.trainable_variables)
-        discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
+        if generator_every == 1 or step % generator_every == 0:
+            generator_optimizer.apply(g_gradients, generator.trainable_variables)
+        if discriminator_every == 1 or step % discriminator_every == 0:
+            discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
 
         steps_done = tf.cast(step, tf.float32)
         decay = tf.minimum(float(averaging), (1 + steps_done) / (10 + steps_done))
@@ -693,8 +709,10 @@ def default_epochs(count, images_seen=600_000):
 
 
 def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.0,
-          beta_2=0.99, averaging=0.999, seed=0, picture_every=None, on_picture=None, measuring_net=None,
-          tracking=True, wandb_project="dcgan-course"):
+          beta_2=0.99, averaging=0.999, seed=0, generator_learning_rate=None,
+          losses=(discriminator_loss, generator_loss), penalty=None, generator_every=1, discriminator_every=1,
+          picture_every=None, on_picture=None, measuring_net=None, tracking=True, wandb_project="dcgan-course",
+          wandb_group=None):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
@@ -714,15 +732,16 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step; an epoch's last batch holds what is left.
         learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
-        averaging: see `make_train_step`.
+        averaging, losses, penalty, generator_every, discriminator_every: see `make_train_step`.
         seed: of the order of the images and of the noise.
+        generator_learning_rate: another rate for the generator than for the discriminator.
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
             10,000 images or more. The last epoch always has one.
         on_picture: called with the path of each grid as soon as it is written, to show it.
         measuring_net: the `MeasuringNet` of the distance. None looks for one with `load_measuring_net`, and goes
             without if there is none; False goes without.
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
-        wandb_project: its project.
+        wandb_project, wandb_group: its project, and the group of runs that this one belongs to.
 
     Returns:
         The metrics as a pandas DataFrame, one row an epoch, columns as in `metrics.csv`.
@@ -738,16 +757,15 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     count = len(data.images)
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
-    check_positive(epochs=epochs, batch_size=batch_size, picture_every=picture_every)
-    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    if batch_size > count:
-        raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
+    generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
+    rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
+    _check_training(count, epochs=epochs, batch_size=batch_size, **rates, beta_1=beta_1, beta_2=beta_2,
+                    averaging=averaging, losses=losses, penalty=penalty, generator_every=generator_every,
+                    discriminator_every=discriminator_every, picture_every=picture_every)
     for net, shape in ((generator, generator.output_shape[1:]), (discriminator, discriminator.input_shape[1:])):
         if tuple(shape) != data.image_shape:
             raise ValueError(f"the {net.name} is made for images of shape {tuple(shape)}, the data are "
                              f"{data.image_shape}; build it with image_shape=data.image_shape.")
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate is {learning_rate!r}; wanted a number above 0.")
     if measuring_net is None:
         try:
             measuring_net = load_measuring_net(data)
@@ -765,13 +783,35 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             "data": {"count": count, "image_shape": list(data.image_shape),
                      "sha256": hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()},
             "generator": _describe(generator), "discriminator": _describe(discriminator),
-            "batch_size": int(batch_size), "learning_rate": float(learning_rate), "beta_1": float(beta_1),
-            "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
+            "batch_size": int(batch_size), **{name: float(rate) for name, rate in rates.items()},
+            "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
+            "losses": [_name_of(loss) for loss in losses], "penalty": _name_of(penalty),
+            "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
             "picture_every": int(picture_every), "measuring_net": measuring_net.name if measuring_net else None}
         config = _agree_on_config(run_dir, settings, epochs, data)
         run = _Run(generator, discriminator, data.images, run_dir, config, measuring_net,
-                   on_picture or (lambda path: None))
-        return run.go_on(epochs, wandb_project if tracking else None)
+                   on_picture or (lambda path: None), losses, penalty)
+        return run.go_on(epochs, wandb_project if tracking else None, wandb_group)
+
+
+def _check_training(count, *, epochs, batch_size, learning_rate, generator_learning_rate, beta_1, beta_2, averaging,
+                    losses, penalty, generator_every, discriminator_every, picture_every):
+    """Refuse illegal settings of `train` on `count` images; None stands for a default."""
+    rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
+    whole = {"epochs": epochs, "batch_size": batch_size, "generator_every": generator_every,
+             "discriminator_every": discriminator_every, "picture_every": picture_every}
+    check_positive(**{name: value for name, value in whole.items() if value is not None})
+    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
+    for name, rate in rates.items():
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
+    if batch_size > count:
+        raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
+    if len(losses) != 2 or not all(map(callable, losses)):
+        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss and the generator's.")
+    if penalty is not None and not callable(penalty):
+        raise ValueError(f"penalty is {penalty!r}; wanted None or a function of the discriminator, real images and "
+                         "generated ones.")
 
 
 @contextlib.contextmanager
@@ -793,10 +833,22 @@ def _locked(run_dir):
         lock.release()
 
 
+def _name_of(function):
+    """What tells one function from another in the settings of a run: its name, and what `functools.partial` set."""
+    if isinstance(function, functools.partial):
+        options = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
+        return f"{_name_of(function.func)}({', '.join(options)})"
+    return None if function is None else function.__name__
+
+
 def _describe(model):
     """What tells one architecture from another, whatever numbers Keras gave its layers."""
-    layers = [[type(layer).__name__, {k: v for k, v in layer.get_config().items() if k != "name"}]
-              for layer in model.layers]
+    def nameless(config):
+        if isinstance(config, dict):
+            return {key: nameless(value) for key, value in config.items() if key != "name"}
+        return config
+
+    layers = [[type(layer).__name__, nameless(layer.get_config())] for layer in model.layers]
     digest = hashlib.sha256(json.dumps(layers, sort_keys=True, default=str).encode()).hexdigest()
     return {"parameters": model.count_params(), "architecture": digest[:16]}
 
@@ -835,24 +887,25 @@ def _save_config(run_dir, config):
 class _Run:
     """What one call of `train` holds on to: nets, optimisers, files."""
 
-    def __init__(self, generator, discriminator, images, run_dir, config, measuring_net, on_picture):
+    def __init__(self, generator, discriminator, images, run_dir, config, measuring_net, on_picture, losses, penalty):
         self.images, self.run_dir, self.config, self.on_picture = images, run_dir, config, on_picture
         self.settings = settings = config["settings"]
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
         for copy in (self.averaged, self.best):
             copy.set_weights(generator.get_weights())
         self.ruler = _Ruler(measuring_net, images, settings["seed"]) if measuring_net and len(images) >= 10 else None
-        adam = {name: settings[name] for name in ("learning_rate", "beta_1", "beta_2")}
-        optimizers = keras.optimizers.Adam(**adam), keras.optimizers.Adam(**adam)
-        self.train_step = make_train_step(generator, discriminator, *optimizers, self.averaged,
-                                          seed=settings["seed"], averaging=settings["averaging"])
+        optimizers = [keras.optimizers.Adam(settings[rate], settings["beta_1"], settings["beta_2"])
+                      for rate in ("generator_learning_rate", "learning_rate")]
+        self.train_step = make_train_step(
+            generator, discriminator, *optimizers, self.averaged, losses=losses, penalty=penalty,
+            **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
         holders = (generator, discriminator, self.averaged, self.best, *optimizers)
         self.checkpoint = tf.train.Checkpoint(
             **{f"variables_{i}": [variable.value for variable in holder.variables] for i, holder in enumerate(holders)})
         self.noise = make_noise(64, generator.input_shape[-1], seed=settings["seed"])
         self.history = []
 
-    def go_on(self, epochs, wandb_project):
+    def go_on(self, epochs, wandb_project, wandb_group):
         """Train up to `epochs`, from the newest readable checkpoint."""
         done = self._restore()
         if done >= epochs:
@@ -863,14 +916,14 @@ class _Run:
         steps = math.ceil(len(self.images) / batch_size)
         if done:
             if done % every:  # an undisturbed run measures nothing there
-                self.history[-1]["frechet_distance"] = ""
+                self.history[-1] |= {"frechet_distance": "", "diversity": ""}
             print(f"{shown_path(self.run_dir)}: going on after epoch {done}.")
         print(f"Up to epoch {epochs}, {steps} steps each; a picture and a checkpoint every {_epochs(every)}.")
-        tracker = _Tracker(self.run_dir, self.config, wandb_project)
+        tracker = _Tracker(self.run_dir, self.config, wandb_project, wandb_group)
         if done == 0:
             if self.ruler:
                 self.config["frechet_distance"] = {"images": self.ruler.count, "real_against_real": self.ruler.floor,
-                                                   "before_training": self.ruler.distance(self.averaged)}
+                                                   "before_training": self.ruler.measure(self.averaged)[0]}
                 _save_config(self.run_dir, self.config)
             self._save(0, tracker)
         if self.ruler:
@@ -886,11 +939,11 @@ class _Run:
                 started = time.perf_counter()
                 means = self._train_epoch(images, epoch, batch_size, (epoch - 1) * steps, bar)
                 row = {"epoch": epoch, "step": epoch * steps, "seconds": round(time.perf_counter() - started, 3),
-                       **means, "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": ""}
+                       **means, "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": "", "diversity": ""}
                 self.history.append(row)
                 if epoch % every == 0 or epoch == epochs:
                     if self.ruler:
-                        row["frechet_distance"] = self.ruler.distance(self.averaged)
+                        row["frechet_distance"], row["diversity"] = self.ruler.measure(self.averaged)
                     if epoch % every == 0 and self._best_epoch() == epoch:
                         self.best.set_weights(self.averaged.get_weights())
                     self._save(epoch, tracker)
@@ -1035,7 +1088,7 @@ def _epoch_of(path):
 class _Tracker:
     """Weights & Biases, or nothing: whatever goes wrong with it ends in one line, never in an exception or a wait."""
 
-    def __init__(self, run_dir, config, project):
+    def __init__(self, run_dir, config, project, group):
         self.run = None
         if project is None or os.environ.get("WANDB_MODE") == "disabled":
             return
@@ -1045,8 +1098,8 @@ class _Tracker:
             for mode in dict.fromkeys((os.environ.get("WANDB_MODE") or _wandb_mode(wandb), "offline")):
                 try:
                     self.run = wandb.init(
-                        project=project, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name, resume="allow",
-                        config={name: value for name, value in config.items() if name != "run_id"},
+                        project=project, group=group, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name,
+                        resume="allow", config={name: value for name, value in config.items() if name != "run_id"},
                         settings=wandb.Settings(silent=True, console="off", init_timeout=15, finish_timeout=30))
                     break
                 except Exception as error:
@@ -1214,8 +1267,8 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
         ValueError: no labels, fewer than two classes, or a class of fewer than 10 images.
     """
     if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
-        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with at least 10 images "
-                         f"in each; found {data.counts}.")
+        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with at least 10 "
+                         f"images in each; found {data.counts}.")
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
@@ -1480,7 +1533,11 @@ def evaluate(net, generated, training, held_out=None):
 
 
 class _Ruler:
-    """The Frechet distance during training: of a fixed sample, smaller than usual, and what it costs."""
+    """Frechet distance and diversity during training: of a fixed sample, smaller than usual, and what it costs.
+
+    Diversity is the total variance of the features of generated images over that of real ones: about 1 for images as
+    different from each other as real ones are, 0 for one image again and again.
+    """
 
     def __init__(self, net, images, seed):
         self.net, self.seed, self.count, self.seconds = net, seed, min(5000, len(images) // 5), []
@@ -1488,16 +1545,292 @@ class _Ruler:
         self.real = features[:self.count]
         self.floor = round(frechet_distance(self.real, features[self.count:]), 4)
 
-    def distance(self, generator):
+    def measure(self, generator):
         started = time.perf_counter()
         features = self.net.features(generate_images(generator, self.count, seed=self.seed))
         distance = round(frechet_distance(self.real, features), 4)
+        diversity = round(float(features.var(axis=0).sum() / self.real.var(axis=0).sum()), 4)
         self.seconds.append(time.perf_counter() - started)
-        return distance
+        return distance, diversity
 
     def print_cost(self, training_seconds):
         print(f"Frechet distance: measured {len(self.seconds)} times, {np.mean(self.seconds):.2f} s each, "
               f"{np.sum(self.seconds) / training_seconds:.1%} of the training time.")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# 06 Experiments
+# ---------------------------------------------------------------------------------------------------------------
+
+class Experiment:
+    """A name and the settings that go with it: `Experiment("base", epochs=6).but("slow", learning_rate=1e-4)`.
+
+    Settings are the arguments of `train` that decide what is learned, and four more:
+
+    generator, discriminator: dicts of options for `build_generator` and `build_discriminator`, such as `{"width": 8}`.
+    build_generator, build_discriminator: functions to use in their place, called as `build(image_shape, seed=seed,
+        **options)`.
+
+    What is not set has its default.
+
+    Raises:
+        ValueError: an illegal name, or settings that do not exist; the legal ones are named.
+    """
+
+    def __init__(self, name, **settings):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
+            raise ValueError(f"the name {name!r} of an experiment becomes a folder: letters of A to Z, digits, spaces, "
+                             "'.', '_' and '-' are allowed, the first one a letter or a digit.")
+        _check_names(f"experiment {name!r}: settings", settings, _SETTINGS)
+        self.name = name
+        self.settings = {"build_generator": build_generator, "build_discriminator": build_discriminator,
+                         "generator": {}, "discriminator": {}, **settings}
+        for net in ("generator", "discriminator"):
+            legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys() - {"image_shape", "seed"}
+            _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
+
+    def but(self, name, **changes):
+        """The same under another name with these changes; options of the nets are added to those that are set."""
+        options = {net: {**self.settings[net], **changes.get(net, {})} for net in ("generator", "discriminator")}
+        return Experiment(name, **{**self.settings, **changes, **options})
+
+    def build(self, image_shape, seed):
+        """The two nets, `(generator, discriminator)`."""
+        return tuple(self.settings[f"build_{net}"](image_shape, seed=seed, **self.settings[net])
+                     for net in ("generator", "discriminator"))
+
+    def arguments(self):
+        """The settings that are arguments of `train`."""
+        return {name: value for name, value in self.settings.items() if name in train.__kwdefaults__}
+
+    def described(self):
+        """The settings as JSON can hold them, functions by their names."""
+        return json.loads(json.dumps(self.settings, default=_name_of))
+
+
+_SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
+             "learning_rate", "generator_learning_rate", "beta_1", "beta_2", "averaging", "losses", "penalty",
+             "generator_every", "discriminator_every", "picture_every"}
+
+
+def _check_names(what, given, legal):
+    unknown = sorted(set(given) - set(legal))
+    if unknown:
+        raise ValueError(f"{what} do not have {', '.join(map(repr, unknown))}; legal are {', '.join(sorted(legal))}.")
+
+
+def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", processes=None):
+    """Train every experiment from every seed and measure 5,000 images of each; what is finished is not done again.
+
+    The runs go side by side, each in a process of its own on one CPU core: small nets gain little from a second one.
+    With a GPU they go one after the other in this process. Run folders are `outputs/<group>/<name>-seed<seed>/`, and
+    the runs are one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose
+    experiment has more epochs now. In smoke mode only the first two experiments are trained, from the first seed, for
+    two epochs.
+
+    Args:
+        experiments: a list of `Experiment`s.
+        data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
+        seeds: whole numbers from 0; at least three for a claim about quality.
+        group: the folder within `outputs/`, and the group's name.
+        processes: how many at a time; default one a CPU core, at most 8. Each needs about 1 GB of memory.
+
+    Returns:
+        The rows of `load_experiments(group)` that belong to these experiments.
+
+    Raises:
+        ValueError: a name used twice, an illegal setting, or a finished run of this name that has other settings.
+        RuntimeError: a process was killed, by a lack of memory for instance.
+    """
+    data, experiments, seeds, folder = _as_dataset(data), list(experiments), list(seeds), run_folder(group)
+    names = [experiment.name for experiment in experiments]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise ValueError(f"experiments named twice: {', '.join(twice)}; give each a name of its own." if twice else
+                         "there are no experiments; give a list of Experiment(name, ...).")
+    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+        raise ValueError(f"seeds are {seeds}; wanted whole numbers from 0, such as (0, 1, 2).")
+    processes = min(8, loky.cpu_count()) if processes is None else processes
+    check_positive(processes=processes)
+    if smoke_mode():
+        experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:2]], seeds[:1]
+    jobs = []
+    for experiment in experiments:
+        todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]
+        if todo:
+            _check_training(len(data.images), **{name: experiment.settings.get(name, train.__kwdefaults__[name])
+                                                 for name in _SETTINGS & train.__kwdefaults__.keys()})
+            experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
+        jobs += [(experiment, seed, data, folder) for seed in todo]
+    print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
+    _run_jobs(jobs, 1 if tf.config.list_physical_devices("GPU") else min(processes, len(jobs)))
+    results = load_experiments(group)
+    return results[results.experiment.isin(names)].reset_index(drop=True)
+
+
+def _experiment_dir(experiment, seed, folder):
+    return folder / f"{experiment.name}-seed{seed}"
+
+
+def _finished(experiment, seed, data, folder):
+    """Is there a finished run of this name? One of other settings is refused."""
+    path = _experiment_dir(experiment, seed, folder) / "experiment.json"
+    if not path.exists():
+        return False
+    before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data)
+    epochs_before, epochs_now = before.pop("epochs"), now.pop("epochs")
+    different = [f"  {name}: {before.get(name, 'default')} in that run, {now.get(name, 'default')} now"
+                 for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if epochs_now < epochs_before:
+        different.append(f"  epochs: {epochs_before} in that run, only {epochs_now} now")
+    if different:
+        raise ValueError(f"{shown_path(path.parent)} holds a run named {experiment.name!r} with other settings:\n"
+                         + "\n".join(different) + "\nGive the experiment another name, or delete that folder.")
+    return epochs_now == epochs_before
+
+
+def _job_settings(experiment, data):
+    return {**experiment.described(), "epochs": _epochs_of(experiment, data), "images": len(data.images),
+            "source": data.source}
+
+
+def _epochs_of(experiment, data):
+    return experiment.settings.get("epochs") or default_epochs(len(data.images))
+
+
+def _run_jobs(jobs, processes):
+    """Run them in this many processes, under one progress bar that counts epochs."""
+    folders = [_experiment_dir(experiment, seed, folder) for experiment, seed, data, folder in jobs]
+    total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
+    with tqdm(total=total, initial=sum(map(_epochs_done, folders)), file=sys.stdout, leave=False, unit="epoch",
+              mininterval=0.5) as bar:
+        if processes <= 1:
+            for job in jobs:
+                _run_experiment(*job)
+                bar.update(sum(map(_epochs_done, folders)) - bar.n)
+            return
+        environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+        pool = loky.ProcessPoolExecutor(processes, initializer=_be_silent, env=environment)
+        try:
+            waiting = {pool.submit(_run_experiment, *job) for job in jobs}
+            while waiting:
+                done, waiting = concurrent.futures.wait(waiting, 1, concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                bar.update(sum(map(_epochs_done, folders)) - bar.n)
+            pool.shutdown()
+        except loky.process_executor.BrokenProcessPool as error:
+            raise RuntimeError("a process was killed, perhaps for lack of memory. What is finished is kept: run again "
+                               f"with processes={max(1, processes // 2)} to go on.") from error
+        finally:
+            pool.shutdown(kill_workers=True)
+
+
+def _be_silent():
+    """Send what this process prints, TensorFlow's messages too, nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+
+
+def _epochs_done(run_dir):
+    path = run_dir / "metrics.csv"
+    return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
+
+
+def _run_experiment(experiment, seed, data, folder):
+    """Train one experiment from one seed, measure it, and write `experiment.json`, which says that it is finished."""
+    run_dir = _experiment_dir(experiment, seed, folder)
+    row, diverged = {"experiment": experiment.name, "seed": seed}, ""
+    with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
+        try:
+            train(*experiment.build(data.image_shape, seed), data, run_dir, seed=seed, wandb_group=folder.name,
+                  **experiment.arguments())
+        except FloatingPointError as error:
+            diverged = str(error)
+        with contextlib.suppress(LookupError, FileNotFoundError):
+            net, training = _training_features(data)
+            generator = keras.models.load_model(run_dir / "generator_last.keras")
+            features = net.features(generate_images(generator, min(5000, len(training)), seed=1000 + seed))
+            shares = class_shares(net.probabilities(features))
+            row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
+    row |= {"diverged": diverged, "settings": _job_settings(experiment, data)}
+    with _replacing(run_dir / "experiment.json") as partial:
+        partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+
+
+_FEATURES = {}
+
+
+def _training_features(data):
+    """The measuring net of the data and its features of them, kept for the next run of the same process."""
+    key = hashlib.sha256(np.ascontiguousarray(data.images)).digest()
+    if key not in _FEATURES:
+        net = load_measuring_net(data)
+        _FEATURES.clear()
+        _FEATURES[key] = net, net.features(data.images)
+    return _FEATURES[key]
+
+
+def load_experiments(group="experiments"):
+    """All finished runs of a group, from their folders alone: a pandas DataFrame, one row a run.
+
+    Columns: experiment, seed; the measures of `evaluate` for the last epoch's averaged generator; modes, the number of
+    classes with at least a tenth of their share; epochs, seconds (of training), best_epoch and best_distance (by the
+    distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty),
+    run (the folder).
+
+    Raises:
+        FileNotFoundError: there is no finished run.
+    """
+    rows = []
+    for path in sorted(run_folder(group).glob("*/experiment.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        history = load_history(path.parent)
+        distances = history.set_index("epoch")["frechet_distance"].dropna()
+        row |= {"epochs": len(history), "seconds": history["seconds"].sum(), "run": shown_path(path.parent)}
+        if len(history):
+            row |= {name: history[name].iloc[-1] for name in ("d_loss", "g_loss")}
+        if len(distances):
+            row |= {"best_epoch": distances.idxmin(), "best_distance": distances.min(),
+                    "last_distance": distances.iloc[-1]}
+        rows.append({name: value for name, value in row.items() if name != "settings"})
+    if not rows:
+        raise FileNotFoundError(f"{shown_path(run_folder(group))}: there is no finished run; run_experiments makes "
+                                "some.")
+    return pd.DataFrame(rows)
+
+
+def compare_experiments(results, base="base"):
+    """A table of experiments beside a base, from rows of `load_experiments`: a pandas DataFrame, one row an experiment.
+
+    Each measure is shown as mean and standard deviation over the seeds. `ratio` is the geometric mean of the Frechet
+    distances over that of the base, with its 95 % confidence interval by Welch's t-test on logarithms. `verdict` is
+    "better" or "worse" where the interval lies below or above 1, and "no difference seen" elsewhere.
+
+    Raises:
+        ValueError: no run of the base among the results.
+    """
+    if base not in set(results.experiment):
+        raise ValueError(f"no finished run of {base!r} among {', '.join(map(repr, results.experiment.unique()))}.")
+    runs = dict(list(results.groupby("experiment", sort=False)))
+    rows = []
+    for name in [base, *(name for name in runs if name != base)]:
+        row = {"experiment": name, "seeds": len(runs[name])}
+        for column, digits in (("frechet_distance", 1), ("kid", 2), ("recall", 2), ("class_imbalance", 3),
+                               ("seconds", 0)):
+            values = runs[name][column]
+            row[column.replace("_", " ")] = f"{values.mean():.{digits}f} \u00b1 {values.std():.{digits}f}"
+        if name == base:
+            row |= {"ratio": 1.0, "verdict": ""}
+        else:
+            ours, theirs = (np.log(runs[key]["frechet_distance"]) for key in (name, base))
+            ratio = np.exp(ours.mean() - theirs.mean())
+            low, high = np.exp(scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95))
+            row |= {"ratio": ratio, "low": low, "high": high,
+                    "verdict": "worse" if low > 1 else "better" if high < 1 else "no difference seen"}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("experiment").round(2)
 
 
 # ---------------------------------------------------------------------------------------------------------------
