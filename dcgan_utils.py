@@ -55,6 +55,8 @@ __all__ = [
     "MeasuringNet", "build_measuring_net", "train_measuring_net", "load_measuring_net", "generate_images", "evaluate",
     "frechet_distance", "kernel_distance", "inception_score", "manifold_scores", "class_shares", "class_imbalance",
     "nearest_images", "memorisation",
+    "Experiment", "run_experiments", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
+    "Diagnosis", "diagnose_run",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
     "run_folder", "shown_path", "smoke_mode",
 ]
@@ -780,8 +782,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
             tf.config.experimental.enable_op_determinism()
         settings = {
-            "data": {"count": count, "image_shape": list(data.image_shape),
-                     "sha256": hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()},
+            "data": _fingerprint(data),
             "generator": _describe(generator), "discriminator": _describe(discriminator),
             "batch_size": int(batch_size), **{name: float(rate) for name, rate in rates.items()},
             "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
@@ -831,6 +832,12 @@ def _locked(run_dir):
         yield
     finally:
         lock.release()
+
+
+def _fingerprint(data):
+    """What tells the images of one dataset from those of another."""
+    return {"count": len(data.images), "image_shape": list(data.image_shape),
+            "sha256": hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()}
 
 
 def _name_of(function):
@@ -1636,7 +1643,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         processes: how many at a time; default one a CPU core, at most 8. Each needs about 1 GB of memory.
 
     Returns:
-        The rows of `load_experiments(group)` that belong to these experiments.
+        The rows of `load_experiments(group)` that belong to these experiments, in their order.
 
     Raises:
         ValueError: a name used twice, an illegal setting, or a finished run of this name that has other settings.
@@ -1653,6 +1660,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     processes = min(8, loky.cpu_count()) if processes is None else processes
     check_positive(processes=processes)
     if smoke_mode():
+        processes = 1
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:2]], seeds[:1]
     jobs = []
     for experiment in experiments:
@@ -1665,16 +1673,18 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
     _run_jobs(jobs, 1 if tf.config.list_physical_devices("GPU") else min(processes, len(jobs)))
     results = load_experiments(group)
-    return results[results.experiment.isin(names)].reset_index(drop=True)
+    results = results[results.experiment.isin(names)]
+    return results.sort_values("experiment", key=lambda column: column.map(names.index), kind="stable",
+                               ignore_index=True)
 
 
-def _experiment_dir(experiment, seed, folder):
-    return folder / f"{experiment.name}-seed{seed}"
+def _experiment_dir(name, seed, folder):
+    return folder / f"{name}-seed{seed}"
 
 
 def _finished(experiment, seed, data, folder):
     """Is there a finished run of this name? One of other settings is refused."""
-    path = _experiment_dir(experiment, seed, folder) / "experiment.json"
+    path = _experiment_dir(experiment.name, seed, folder) / "experiment.json"
     if not path.exists():
         return False
     before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data)
@@ -1690,8 +1700,7 @@ def _finished(experiment, seed, data, folder):
 
 
 def _job_settings(experiment, data):
-    return {**experiment.described(), "epochs": _epochs_of(experiment, data), "images": len(data.images),
-            "source": data.source}
+    return {**experiment.described(), "epochs": _epochs_of(experiment, data), "data": _fingerprint(data)}
 
 
 def _epochs_of(experiment, data):
@@ -1700,7 +1709,12 @@ def _epochs_of(experiment, data):
 
 def _run_jobs(jobs, processes):
     """Run them in this many processes, under one progress bar that counts epochs."""
-    folders = [_experiment_dir(experiment, seed, folder) for experiment, seed, data, folder in jobs]
+    def be_silent():  # not at the top level, so that TensorFlow is imported, and prints, after it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+
+    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
     total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
     with tqdm(total=total, initial=sum(map(_epochs_done, folders)), file=sys.stdout, leave=False, unit="epoch",
               mininterval=0.5) as bar:
@@ -1710,7 +1724,7 @@ def _run_jobs(jobs, processes):
                 bar.update(sum(map(_epochs_done, folders)) - bar.n)
             return
         environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        pool = loky.ProcessPoolExecutor(processes, initializer=_be_silent, env=environment)
+        pool = loky.ProcessPoolExecutor(processes, initializer=be_silent, env=environment)
         try:
             waiting = {pool.submit(_run_experiment, *job) for job in jobs}
             while waiting:
@@ -1719,18 +1733,11 @@ def _run_jobs(jobs, processes):
                     future.result()
                 bar.update(sum(map(_epochs_done, folders)) - bar.n)
             pool.shutdown()
-        except loky.process_executor.BrokenProcessPool as error:
+        except loky.process_executor.TerminatedWorkerError as error:
             raise RuntimeError("a process was killed, perhaps for lack of memory. What is finished is kept: run again "
                                f"with processes={max(1, processes // 2)} to go on.") from error
         finally:
             pool.shutdown(kill_workers=True)
-
-
-def _be_silent():
-    """Send what this process prints, TensorFlow's messages too, nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
 
 
 def _epochs_done(run_dir):
@@ -1740,7 +1747,7 @@ def _epochs_done(run_dir):
 
 def _run_experiment(experiment, seed, data, folder):
     """Train one experiment from one seed, measure it, and write `experiment.json`, which says that it is finished."""
-    run_dir = _experiment_dir(experiment, seed, folder)
+    run_dir = _experiment_dir(experiment.name, seed, folder)
     row, diverged = {"experiment": experiment.name, "seed": seed}, ""
     with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
         try:
@@ -1764,7 +1771,7 @@ _FEATURES = {}
 
 def _training_features(data):
     """The measuring net of the data and its features of them, kept for the next run of the same process."""
-    key = hashlib.sha256(np.ascontiguousarray(data.images)).digest()
+    key = _fingerprint(data)["sha256"]
     if key not in _FEATURES:
         net = load_measuring_net(data)
         _FEATURES.clear()
@@ -1777,8 +1784,7 @@ def load_experiments(group="experiments"):
 
     Columns: experiment, seed; the measures of `evaluate` for the last epoch's averaged generator; modes, the number of
     classes with at least a tenth of their share; epochs, seconds (of training), best_epoch and best_distance (by the
-    distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty),
-    run (the folder).
+    distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty).
 
     Raises:
         FileNotFoundError: there is no finished run.
@@ -1788,7 +1794,7 @@ def load_experiments(group="experiments"):
         row = json.loads(path.read_text(encoding="utf-8"))
         history = load_history(path.parent)
         distances = history.set_index("epoch")["frechet_distance"].dropna()
-        row |= {"epochs": len(history), "seconds": history["seconds"].sum(), "run": shown_path(path.parent)}
+        row |= {"epochs": len(history), "seconds": history["seconds"].sum()}
         if len(history):
             row |= {name: history[name].iloc[-1] for name in ("d_loss", "g_loss")}
         if len(distances):
@@ -1798,7 +1804,7 @@ def load_experiments(group="experiments"):
     if not rows:
         raise FileNotFoundError(f"{shown_path(run_folder(group))}: there is no finished run; run_experiments makes "
                                 "some.")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(["experiment", "seed"], ignore_index=True)
 
 
 def compare_experiments(results, base="base"):
@@ -1806,7 +1812,8 @@ def compare_experiments(results, base="base"):
 
     Each measure is shown as mean and standard deviation over the seeds. `ratio` is the geometric mean of the Frechet
     distances over that of the base, with its 95 % confidence interval by Welch's t-test on logarithms. `verdict` is
-    "better" or "worse" where the interval lies below or above 1, and "no difference seen" elsewhere.
+    "better" or "worse" where the interval, `low` to `high`, lies below or above 1, and "no difference seen" elsewhere;
+    with a single seed there is none.
 
     Raises:
         ValueError: no run of the base among the results.
@@ -1821,16 +1828,86 @@ def compare_experiments(results, base="base"):
                                ("seconds", 0)):
             values = runs[name][column]
             row[column.replace("_", " ")] = f"{values.mean():.{digits}f} \u00b1 {values.std():.{digits}f}"
-        if name == base:
-            row |= {"ratio": 1.0, "verdict": ""}
-        else:
-            ours, theirs = (np.log(runs[key]["frechet_distance"]) for key in (name, base))
-            ratio = np.exp(ours.mean() - theirs.mean())
+        ours, theirs = (np.log(runs[key]["frechet_distance"].dropna()) for key in (name, base))
+        row["ratio"] = np.exp(ours.mean() - theirs.mean())
+        if name != base and min(len(ours), len(theirs)) > 1:
             low, high = np.exp(scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95))
-            row |= {"ratio": ratio, "low": low, "high": high,
+            row |= {"low": low, "high": high,
                     "verdict": "worse" if low > 1 else "better" if high < 1 else "no difference seen"}
         rows.append(row)
-    return pd.DataFrame(rows).set_index("experiment").round(2)
+    return pd.DataFrame(rows).set_index("experiment").reindex(columns=[
+        "seeds", "frechet distance", "kid", "recall", "class imbalance", "seconds", "ratio", "low", "high", "verdict"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What a run looks like: `verdict`, the `evidence` for it, and what to `try_next`; `print` shows all three."""
+
+    verdict: str
+    evidence: str
+    try_next: str
+
+    def __str__(self):
+        return f"{self.verdict}: {self.evidence}\nWhat to try: {self.try_next}"
+
+
+_TRY_NEXT = {
+    "nothing wrong yet": "train on, and look again.",
+    "healthy": "train on for as long as the distance falls; generator.keras holds the best epoch.",
+    "discriminator overpowers": "a lower learning rate for the discriminator or for both, a smaller discriminator, or more "
+                                "images; check that real and generated images have the same scale.",
+    "collapse": "minibatch statistics and batch normalisation in the discriminator, beta_1 = 0, no more steps for the "
+                "generator than for the discriminator; look at the last grid.",
+    "diverged": "generator.keras holds the best epoch, so nothing is lost; a lower learning rate, averaged weights, or "
+                "more images.",
+    "stalled": "batch normalisation in both nets, a higher learning rate; check that the images are shown as you expect.",
+}
+
+
+def diagnose_run(run):
+    """What the curves of a run look like, in plain words, with the evidence and what to try.
+
+    The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image),
+    "diverged" (the distance was much lower before), "collapse" (the features of generated images vary little, see
+    `diversity` in `metrics.csv`), "stalled" (the distance no longer falls and is still high), "healthy", and "nothing
+    wrong yet" (too short to say more). Without a distance only the first and the last can be seen. Its error rates are
+    measured in notebook 06.
+
+    Args:
+        run: a run's folder, or its metrics as a DataFrame.
+
+    Returns:
+        A `Diagnosis`.
+
+    Raises:
+        FileNotFoundError: there is no `metrics.csv` in the folder.
+    """
+    history = run if isinstance(run, pd.DataFrame) else load_history(run)
+    measured = history.dropna(subset=["frechet_distance"])
+    distances = measured["frechet_distance"].to_numpy()
+
+    def diagnosis(verdict, evidence):
+        return Diagnosis(verdict, evidence, _TRY_NEXT[verdict])
+
+    if len(history) < 3:
+        return diagnosis("nothing wrong yet", f"{_epochs(len(history))} are too few to judge by.")
+    late = history.tail(max(2, len(history) // 5)).mean()
+    sure = min(late["d_real_accuracy"], late["d_fake_accuracy"])
+    if sure > 0.97:
+        return diagnosis("discriminator overpowers",
+                         f"of late it was right about {late['d_real_accuracy']:.0%} of the real and "
+                         f"{late['d_fake_accuracy']:.0%} of the generated images, with a loss of {late['d_loss']:.2f}.")
+    if len(measured) < 3:
+        return diagnosis("nothing wrong yet", "the discriminator is not always right. Without a distance the curves "
+                                              "cannot show more: look at the grids.")
+    best, last = distances.min(), distances[-1]
+    best_epoch, diversity = int(measured["epoch"].iloc[distances.argmin()]), measured["diversity"].iloc[-1]
+    if last > 1.5 * best:
+        return diagnosis("diverged", f"the distance was {best:.1f} after epoch {best_epoch} and is {last:.1f} now.")
+    if diversity < 0.2:
+        return diagnosis("collapse", f"generated images vary {diversity:.2f} times as much as real ones.")
+    return diagnosis("healthy", f"the distance is {last:.1f}, the lowest was {best:.1f} after epoch {best_epoch}; generated "
+                                f"images vary {diversity:.2f} times as much as real ones.")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1915,11 +1992,60 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
 
 def plot_epochs(run_dir, epochs):
     """A figure of a run's grids of these epochs, side by side."""
-    figure, axes = plt.subplots(1, len(epochs), squeeze=False, figsize=(3 * len(epochs), 3.3), layout="constrained")
-    for axis, epoch in zip(axes[0], epochs):
-        axis.imshow(imageio.imread(Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png"), cmap="gray", vmin=0, vmax=255)
-        axis.set_title(f"epoch {epoch}")
+    grids = [imageio.imread(Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png") for epoch in epochs]
+    return _plot_side_by_side(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), 3)
+
+
+def plot_grids(results, *, group="experiments", seed=0, columns=6):
+    """A figure with the last grid of each experiment side by side, its first 4 x 4 images, with their distance.
+
+    Args:
+        results: rows of `load_experiments(group)`.
+        group: whose folders hold the grids.
+        seed: of the runs to show.
+        columns: grids in a row.
+    """
+    grids, titles = [], []
+    for row in results[results.seed == seed].itertuples():
+        run_dir = _experiment_dir(row.experiment, seed, run_folder(group))
+        grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
+        side = (len(grid) - 2) // 2 + 2
+        grids.append(grid[:side, :side])
+        titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
+    return _plot_side_by_side(grids, titles, columns, 1.8)
+
+
+def _plot_side_by_side(grids, titles, columns, size):
+    rows, columns = math.ceil(len(grids) / columns), min(columns, len(grids))
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
+                                figsize=(size * columns, (size + 0.15 + 0.15 * titles[0].count("\n")) * rows))
+    for axis in axes.flat:
         axis.axis("off")
+    for axis, grid, title in zip(axes.flat, grids, titles):
+        axis.imshow(grid, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize="medium")
+    return figure
+
+
+def plot_experiments(results, *, group="experiments", metrics=("frechet_distance", "d_loss", "g_loss")):
+    """A figure of curves over the epochs, a panel a metric, a colour an experiment and a line a seed.
+
+    Args:
+        results: rows of `load_experiments(group)`.
+        group: whose folders hold the curves.
+        metrics: columns of `metrics.csv`.
+    """
+    figure, axes = plt.subplots(1, len(metrics), squeeze=False, figsize=(4.3 * len(metrics), 3.4), layout="constrained")
+    for number, (name, runs) in enumerate(results.groupby("experiment", sort=False)):
+        for row in runs.itertuples():
+            history = load_history(_experiment_dir(row.experiment, row.seed, run_folder(group)))
+            for axis, metric in zip(axes[0], metrics):
+                measured = history.dropna(subset=metric)
+                axis.plot(measured["epoch"], measured[metric], color=f"C{number}", linewidth=1, marker=".",
+                          markersize=3, label=name if row.seed == runs.seed.iloc[0] else None)
+    for axis, metric in zip(axes[0], metrics):
+        axis.set(xlabel="epoch", title=metric, yscale="log" if metric == "frechet_distance" else "linear")
+    axes[0, 0].legend(fontsize=7)
     return figure
 
 
