@@ -1848,19 +1848,19 @@ class Diagnosis:
     try_next: str
 
     def __str__(self):
-        return f"{self.verdict}: {self.evidence}\nWhat to try: {self.try_next}"
+        return f"{self.verdict}: {self.evidence}.\nWhat to try: {self.try_next}"
 
 
 _TRY_NEXT = {
     "nothing wrong yet": "train on, and look again.",
     "healthy": "train on for as long as the distance falls; generator.keras holds the best epoch.",
-    "discriminator overpowers": "a lower learning rate for the discriminator or for both, a smaller discriminator, or more "
-                                "images; check that real and generated images have the same scale.",
+    "discriminator overpowers": "a lower learning rate for the discriminator or for both, a smaller discriminator, or "
+                                "more images; check that real and generated images have the same scale.",
     "collapse": "minibatch statistics and batch normalisation in the discriminator, beta_1 = 0, no more steps for the "
                 "generator than for the discriminator; look at the last grid.",
     "diverged": "generator.keras holds the best epoch, so nothing is lost; a lower learning rate, averaged weights, or "
                 "more images.",
-    "stalled": "batch normalisation in both nets, a higher learning rate; check that the images are shown as you expect.",
+    "stalled": "batch normalisation in both nets, or larger first weights; a higher learning rate.",
 }
 
 
@@ -1868,10 +1868,10 @@ def diagnose_run(run):
     """What the curves of a run look like, in plain words, with the evidence and what to try.
 
     The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image),
-    "diverged" (the distance was much lower before), "collapse" (the features of generated images vary little, see
-    `diversity` in `metrics.csv`), "stalled" (the distance no longer falls and is still high), "healthy", and "nothing
-    wrong yet" (too short to say more). Without a distance only the first and the last can be seen. Its error rates are
-    measured in notebook 06.
+    "diverged" (the distance was much lower before), "nothing wrong yet" (too short to judge, or still falling),
+    "collapse" (the features of generated images vary little, see `diversity` in `metrics.csv`), "stalled" (the distance
+    stays high) and "healthy". Without a distance only the first and the third can be seen. Its error rates are measured
+    in notebook 06.
 
     Args:
         run: a run's folder, or its metrics as a DataFrame.
@@ -1884,30 +1884,38 @@ def diagnose_run(run):
     """
     history = run if isinstance(run, pd.DataFrame) else load_history(run)
     measured = history.dropna(subset=["frechet_distance"])
-    distances = measured["frechet_distance"].to_numpy()
 
     def diagnosis(verdict, evidence):
         return Diagnosis(verdict, evidence, _TRY_NEXT[verdict])
 
     if len(history) < 3:
-        return diagnosis("nothing wrong yet", f"{_epochs(len(history))} are too few to judge by.")
+        return diagnosis("nothing wrong yet", f"{_epochs(len(history))} of training are too little to judge by")
     late = history.tail(max(2, len(history) // 5)).mean()
-    sure = min(late["d_real_accuracy"], late["d_fake_accuracy"])
-    if sure > 0.97:
+    if min(late["d_real_accuracy"], late["d_fake_accuracy"]) > 0.97:
         return diagnosis("discriminator overpowers",
                          f"of late it was right about {late['d_real_accuracy']:.0%} of the real and "
-                         f"{late['d_fake_accuracy']:.0%} of the generated images, with a loss of {late['d_loss']:.2f}.")
+                         f"{late['d_fake_accuracy']:.0%} of the generated images, with a loss of {late['d_loss']:.2f}")
     if len(measured) < 3:
-        return diagnosis("nothing wrong yet", "the discriminator is not always right. Without a distance the curves "
-                                              "cannot show more: look at the grids.")
-    best, last = distances.min(), distances[-1]
-    best_epoch, diversity = int(measured["epoch"].iloc[distances.argmin()]), measured["diversity"].iloc[-1]
-    if last > 1.5 * best:
-        return diagnosis("diverged", f"the distance was {best:.1f} after epoch {best_epoch} and is {last:.1f} now.")
-    if diversity < 0.2:
-        return diagnosis("collapse", f"generated images vary {diversity:.2f} times as much as real ones.")
-    return diagnosis("healthy", f"the distance is {last:.1f}, the lowest was {best:.1f} after epoch {best_epoch}; generated "
-                                f"images vary {diversity:.2f} times as much as real ones.")
+        return diagnosis("nothing wrong yet", "the discriminator is not always right; without a distance the curves "
+                                              "cannot show more, so look at the grids")
+    distances = measured.set_index("epoch")["frechet_distance"]
+    first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]]
+    if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
+        config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
+        first = config.get("frechet_distance", {}).get("before_training", first)
+    best, lately, diversity = distances.min(), distances.tail(2).mean(), measured["diversity"].iloc[-1]
+    course = f"the distance was {first:.1f} at first, {halfway:.1f} halfway and is {last:.1f} now"
+    if lately > 1.3 * best:
+        return diagnosis("diverged", f"the distance was {best:.1f} after epoch {distances.idxmin()} and has been "
+                                     f"{lately:.1f} of late")
+    far, falling = last > 0.25 * first, last < 0.8 * halfway
+    if far and falling:
+        return diagnosis("nothing wrong yet", f"{course}, still a long way to go but falling")
+    if diversity < 0.2 and best < 0.7 * first:
+        return diagnosis("collapse", f"generated images vary {diversity:.2f} times as much as real ones, and {course}")
+    if far:
+        return diagnosis("stalled", course)
+    return diagnosis("healthy", f"{course}; generated images vary {diversity:.2f} times as much as real ones")
 
 
 # ---------------------------------------------------------------------------------------------------------------
