@@ -1911,7 +1911,7 @@ def diagnose_run(run):
     far, falling = last > 0.25 * first, last < 0.8 * halfway
     if far and falling:
         return diagnosis("nothing wrong yet", f"{course}, still a long way to go but falling")
-    if diversity < 0.2 and best < 0.7 * first:
+    if diversity < 0.2 and best < 0.7 * first and not falling:
         return diagnosis("collapse", f"generated images vary {diversity:.2f} times as much as real ones, and {course}")
     if far:
         return diagnosis("stalled", course)

@@ -1,0 +1,57 @@
+"""What the text says of the experiments, against the committed results."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+import dcgan_utils as dcgan
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = pd.read_csv(ROOT / "outputs" / "experiments.csv")
+NOTEBOOK = "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / "06_experiments.ipynb", 4).cells
+                     if cell.cell_type == "markdown")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
+BASES = {"clothes": "clothes DCGAN", "collapse": "collapse"}
+
+
+def compared(name):
+    base = BASES.get(name.split()[0], "base")
+    return dcgan.compare_experiments(RESULTS[RESULTS.experiment.isin([base, name])], base).loc[name]
+
+
+@pytest.mark.parametrize("text", [NOTEBOOK, README], ids=["notebook", "README"])
+def test_verdicts_in_the_text_are_those_of_the_results(text):
+    claims = CLAIM.findall(text)
+    assert claims
+    for name, verdict, ratio in claims:
+        row = compared(name)
+        assert row.verdict == " ".join(verdict.split()), name
+        assert not ratio or ratio == f"{row.ratio:.{len(ratio.split('.')[1])}f}", f"{name}: {ratio}, not {row.ratio}"
+
+
+def test_every_experiment_has_a_verdict_in_the_notebook():
+    claimed = {name for name, _, _ in CLAIM.findall(NOTEBOOK)}
+    made_to_fail_or_alone = {"base", "clothes DCGAN", "collapse", "overpowered", "wrongly scaled", "few images", "long",
+                             "late decay", "clothes collapse", "clothes overpowered", "clothes no batch norm"}
+    assert set(RESULTS.experiment) - made_to_fail_or_alone == claimed
+
+
+def test_each_comparison_has_three_seeds_and_the_base_six():
+    seeds = RESULTS.groupby("experiment").seed.agg(set)
+    assert seeds["base"] == set(range(6))
+    assert set(map(frozenset, seeds.drop(["base", "wrongly scaled"]))) == {frozenset({0, 1, 2})}
+
+
+def test_the_experiment_in_the_readme_runs(tmp_path):
+    code, = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
+    environment = os.environ | {"DCGAN_SMOKE": "1", "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^base .*^mine ", done.stdout, flags=re.M | re.S)
