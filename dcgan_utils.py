@@ -1867,11 +1867,11 @@ _TRY_NEXT = {
 def diagnose_run(run):
     """What the curves of a run look like, in plain words, with the evidence and what to try.
 
-    The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image),
-    "diverged" (the distance was much lower before), "nothing wrong yet" (too short to judge, or still falling),
-    "collapse" (the features of generated images vary little, see `diversity` in `metrics.csv`), "stalled" (the distance
-    stays high) and "healthy". Without a distance only the first and the third can be seen. Its error rates are measured
-    in notebook 06.
+    The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image, and the
+    distance does not come down), "diverged" (the distance was much lower before), "nothing wrong yet" (too short to
+    judge, or still far but falling), "collapse" (the features of generated images vary little, see `diversity` in
+    `metrics.csv`), "stalled" (the distance stays high) and "healthy". Without a distance only the first and the third
+    can be seen. Its error rates are measured in notebook 06.
 
     Args:
         run: a run's folder, or its metrics as a DataFrame.
@@ -1890,25 +1890,26 @@ def diagnose_run(run):
 
     if len(history) < 3:
         return diagnosis("nothing wrong yet", f"{_epochs(len(history))} of training are too little to judge by")
-    late = history.tail(max(2, len(history) // 5)).mean()
-    if min(late["d_real_accuracy"], late["d_fake_accuracy"]) > 0.97:
-        return diagnosis("discriminator overpowers",
-                         f"of late it was right about {late['d_real_accuracy']:.0%} of the real and "
-                         f"{late['d_fake_accuracy']:.0%} of the generated images, with a loss of {late['d_loss']:.2f}")
-    if len(measured) < 3:
-        return diagnosis("nothing wrong yet", "the discriminator is not always right; without a distance the curves "
-                                              "cannot show more, so look at the grids")
     distances = measured.set_index("epoch")["frechet_distance"]
-    first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]]
+    first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]] if len(distances) > 2 else [math.nan] * 3
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
         config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
         first = config.get("frechet_distance", {}).get("before_training", first)
-    best, lately, diversity = distances.min(), distances.tail(2).mean(), measured["diversity"].iloc[-1]
+    falling = last < 0.8 * halfway
+    late = history.tail(max(2, len(history) // 5)).mean()
+    if min(late["d_real_accuracy"], late["d_fake_accuracy"]) > 0.97 and not (falling and last < 0.6 * first):
+        return diagnosis("discriminator overpowers",
+                         f"of late it was right about {late['d_real_accuracy']:.0%} of the real and "
+                         f"{late['d_fake_accuracy']:.0%} of the generated images, with a loss of {late['d_loss']:.2f}")
+    if len(distances) < 3:
+        return diagnosis("nothing wrong yet", "the discriminator is not always right; without a distance the curves "
+                                              "cannot show more, so look at the grids")
+    best, lately, diversity = distances.min(), distances.tail(2).min(), measured["diversity"].iloc[-1]
     course = f"the distance was {first:.1f} at first, {halfway:.1f} halfway and is {last:.1f} now"
     if lately > 1.3 * best:
         return diagnosis("diverged", f"the distance was {best:.1f} after epoch {distances.idxmin()} and has been "
-                                     f"{lately:.1f} of late")
-    far, falling = last > 0.25 * first, last < 0.8 * halfway
+                                     f"{lately:.1f} or more of late")
+    far = last > 0.25 * first
     if far and falling:
         return diagnosis("nothing wrong yet", f"{course}, still a long way to go but falling")
     if diversity < 0.2 and best < 0.7 * first and not falling:

@@ -23,7 +23,7 @@ def history(distances, *, diversity=0.6, accuracy=0.65, d_loss=1.25):
 
 @pytest.mark.parametrize("verdict, run", {
     "healthy": history(FALLING),
-    "discriminator overpowers": history(FALLING, accuracy=0.99, d_loss=0.01),
+    "discriminator overpowers": history([400, 410, 405, 420], accuracy=0.99, d_loss=0.01),
     "diverged": history([200, 80, 40, 30, 35, 45, 50, 60]),
     "collapse": history([400, 240, 245, 238, 250, 244], diversity=0.05),
     "stalled": history([400, 390, 395, 380, 385, 390], diversity=0.01),
@@ -38,14 +38,20 @@ def test_two_epochs_are_too_few_whatever_they_show():
 
 
 def test_a_discriminator_that_was_sure_only_at_first_does_not_overpower():
-    accuracy = np.array([1.0, 0.99, 0.95, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65, 0.65])
-    assert dcgan.diagnose_run(history(FALLING, accuracy=accuracy)).verdict == "healthy"
-    assert dcgan.diagnose_run(history(FALLING, accuracy=accuracy[::-1])).verdict == "discriminator overpowers"
+    accuracy, flat = np.array([1.0, 0.99, 0.95, 0.8, 0.7, 0.65, 0.65, 0.65]), [200, 60] + [30] * 6
+    assert dcgan.diagnose_run(history(flat, accuracy=accuracy)).verdict == "healthy"
+    assert dcgan.diagnose_run(history(flat, accuracy=accuracy[::-1])).verdict == "discriminator overpowers"
+
+
+def test_a_sure_discriminator_does_not_overpower_while_the_distance_falls():
+    assert dcgan.diagnose_run(history(FALLING, accuracy=0.99)).verdict == "healthy"
+    assert dcgan.diagnose_run(history([490, 450, 300, 200], accuracy=0.99)).verdict == "nothing wrong yet"
+    assert dcgan.diagnose_run(history([490, 480, 470, 370], accuracy=0.99)).verdict == "discriminator overpowers"
 
 
 def test_one_side_alone_does_not_make_a_sure_discriminator():
     """One that calls everything generated is right about all generated images."""
-    run = history(FALLING)
+    run = history([200, 60] + [30] * 6)
     run["d_fake_accuracy"], run["d_real_accuracy"] = 1.0, 0.3
     assert dcgan.diagnose_run(run).verdict == "healthy"
 
@@ -53,6 +59,7 @@ def test_one_side_alone_does_not_make_a_sure_discriminator():
 def test_a_converged_run_is_not_stalled_and_a_single_bad_epoch_is_not_divergence():
     assert dcgan.diagnose_run(history([200, 50] + [10] * 20)).verdict == "healthy"
     assert dcgan.diagnose_run(history([200, 50] + [10] * 20 + [14])).verdict == "healthy"
+    assert dcgan.diagnose_run(history([300, 380, 190, 108])).verdict == "nothing wrong yet"
 
 
 def test_low_diversity_on_the_way_is_no_collapse():
@@ -82,7 +89,7 @@ def test_without_a_distance_only_a_sure_discriminator_is_seen(accuracy, verdict)
 def test_it_is_said_in_words_with_evidence_and_advice():
     diagnosis = dcgan.diagnose_run(history([200, 80, 40, 30, 35, 45, 50, 60]))
     verdict, advice = str(diagnosis).splitlines()
-    assert verdict == "diverged: the distance was 30.0 after epoch 4 and has been 55.0 of late."
+    assert verdict == "diverged: the distance was 30.0 after epoch 4 and has been 50.0 or more of late."
     assert advice.startswith("What to try: ") and "learning rate" in advice
 
 
