@@ -24,6 +24,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import uuid
@@ -1709,10 +1710,19 @@ def _epochs_of(experiment, data):
 
 def _run_jobs(jobs, processes):
     """Run them in this many processes, under one progress bar that counts epochs."""
-    def be_silent():  # not at the top level, so that TensorFlow is imported, and prints, after it
+    parent = os.getpid()
+
+    def begin():  # not at the top level, so that TensorFlow is imported, and prints, after it
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
+
+        def end_with_parent():
+            while os.getppid() == parent:
+                time.sleep(1)
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
 
     folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
     total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
@@ -1724,7 +1734,7 @@ def _run_jobs(jobs, processes):
                 bar.update(sum(map(_epochs_done, folders)) - bar.n)
             return
         environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        pool = loky.ProcessPoolExecutor(processes, initializer=be_silent, env=environment)
+        pool = loky.ProcessPoolExecutor(processes, initializer=begin, env=environment)
         try:
             waiting = {pool.submit(_run_experiment, *job) for job in jobs}
             while waiting:
@@ -2027,7 +2037,7 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
 def _plot_side_by_side(grids, titles, columns, size):
     rows, columns = math.ceil(len(grids) / columns), min(columns, len(grids))
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(size * columns, (size + 0.15 + 0.15 * titles[0].count("\n")) * rows))
+                                figsize=(size * columns, (size + 0.2 + 0.25 * titles[0].count("\n")) * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, grid, title in zip(axes.flat, grids, titles):

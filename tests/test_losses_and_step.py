@@ -62,13 +62,14 @@ def test_noise_is_standard_normal():
 @pytest.fixture(scope="module")
 def make_pair(make_nets):
     """A function that makes two nets, an averaged generator of other weights, and their train step."""
-    def make(averaging=0.999, noise_seed=0, optimizers=None):
+    def make(averaging=0.999, noise_seed=0, optimizers=None, **options):
         generator, discriminator = make_nets()
         averaged, _ = make_nets(seed=1)
         for weight in averaged.weights:
             weight.assign(weight + 0.5)
         optimizers = optimizers or [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in range(2)]
-        step = du.make_train_step(generator, discriminator, *optimizers, averaged, seed=noise_seed, averaging=averaging)
+        step = du.make_train_step(generator, discriminator, *optimizers, averaged, seed=noise_seed, averaging=averaging,
+                                  **options)
         return SimpleNamespace(generator=generator, discriminator=discriminator, averaged=averaged, step=step)
     return make
 
@@ -133,7 +134,16 @@ def test_illegal_averaging_is_refused(averaging, make_pair):
         make_pair(averaging=averaging)
 
 
-def replay(pair, pixels, chosen, step, seed):
+def cross_entropy_of_discriminator(real, fake):
+    return tf.reduce_mean(tf.math.softplus(-real)) + tf.reduce_mean(tf.math.softplus(fake))
+
+
+def cross_entropy_of_generator(fake):
+    return tf.reduce_mean(tf.math.softplus(-fake))
+
+
+def replay(pair, pixels, chosen, step, seed, losses=(cross_entropy_of_discriminator, cross_entropy_of_generator),
+           penalty=None):
     """What a step has to return, and the gradients it has to follow, written out; leaves the nets as they were."""
     nets = pair.generator, pair.discriminator
     before = [net.get_weights() for net in nets]
@@ -142,8 +152,8 @@ def replay(pair, pixels, chosen, step, seed):
     with tf.GradientTape(persistent=True) as tape:
         fake = pair.generator(noise, training=True)
         real_logits, fake_logits = pair.discriminator(real, training=True), pair.discriminator(fake, training=True)
-        d_loss = (tf.reduce_mean(tf.math.softplus(-real_logits)) + tf.reduce_mean(tf.math.softplus(fake_logits)))
-        g_loss = tf.reduce_mean(tf.math.softplus(-fake_logits))
+        d_loss = losses[0](real_logits, fake_logits) + (penalty(pair.discriminator, real, fake) if penalty else 0)
+        g_loss = losses[1](fake_logits)
     gradients = [tape.gradient(loss, net.trainable_variables) for loss, net in zip((g_loss, d_loss), nets)]
     for net, weights in zip(nets, before):
         net.set_weights(weights)
@@ -172,6 +182,61 @@ def test_step_returns_and_follows_what_its_formulas_say_for_batches_of_any_size(
     assert any(0 < accuracy < 1 for accuracy in accuracies), "accuracies of 0 and 1 alone tell little"
     pair.step(np.asarray(pixels)[:9], np.arange(9, dtype=np.int32), np.int64(6))
     assert pair.step.experimental_get_tracing_count() == 1
+
+
+def asymmetric(real, fake):
+    return 3 * tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(fake)
+
+
+def squared(fake):
+    return tf.reduce_mean(tf.square(fake - 2))
+
+
+def slope(discriminator, real, fake):
+    """How steep the discriminator is half-way between real images and generated ones."""
+    with tf.GradientTape() as tape:
+        between = (real + fake) / 2
+        tape.watch(between)
+        logits = discriminator(between, training=True)
+    return 5 * tf.reduce_mean(tf.square(tape.gradient(logits, between)))
+
+
+@pytest.mark.parametrize("options", [
+    {"losses": (asymmetric, squared)}, {"penalty": slope}, {"losses": (asymmetric, squared), "penalty": slope}],
+    ids=["losses", "penalty", "both"])
+def test_step_follows_the_losses_and_the_penalty_it_is_given(options, make_pair, pixels):
+    pair = make_pair(noise_seed=7, optimizers=[keras.optimizers.SGD(0.05), keras.optimizers.SGD(0.05)], **options)
+    pair.discriminator.layers[-1].kernel.assign(pair.discriminator.layers[-1].kernel * 30)
+    chosen, nets = indices(0, 12), (pair.generator, pair.discriminator)
+    default, default_gradients = replay(pair, pixels, chosen, 3, seed=7)
+    wanted, gradients = replay(pair, pixels, chosen, 3, seed=7, **options)
+    assert abs(wanted["d_loss"] - default["d_loss"]) > 0.01
+    assert max(abs(one - two).numpy().max() for one, two in zip(gradients[1], default_gradients[1])) > 0.01
+    before = [[weight.numpy() for weight in net.trainable_variables] for net in nets]
+    returned = pair.step(pixels, chosen, 3)
+    assert {name: float(value) for name, value in returned.items()} == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    for net, old, slopes in zip(nets, before, gradients):
+        for weight, was, slope_of_it in zip(net.trainable_variables, old, slopes, strict=True):
+            np.testing.assert_allclose(weight.numpy(), was - 0.05 * slope_of_it, rtol=1e-3, atol=1e-4)
+
+
+def test_a_net_that_learns_in_every_nth_step_rests_in_the_others(make_pair, pixels):
+    pair = make_pair(generator_every=3, discriminator_every=2)
+    moved = {"generator": [], "discriminator": []}
+    for step in range(7):
+        before = {name: [weight.numpy() for weight in getattr(pair, name).trainable_variables] for name in moved}
+        pair.step(pixels, indices(0, 8), step)
+        for name in moved:
+            if not equal(before[name], [weight.numpy() for weight in getattr(pair, name).trainable_variables]):
+                moved[name].append(step)
+    assert moved == {"generator": [0, 3, 6], "discriminator": [0, 2, 4, 6]}
+
+
+@pytest.mark.parametrize("name", ["generator_every", "discriminator_every"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_illegal_numbers_of_steps_are_refused(name, value, make_pair):
+    with pytest.raises(ValueError, match=f"{name} is {value}; wanted a whole number"):
+        make_pair(**{name: value})
 
 
 @pytest.mark.parametrize("resting", ["generator", "discriminator"])

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import functools
 import json
 import os
 import re
@@ -88,11 +89,12 @@ def test_metrics_are_a_row_an_epoch_and_agree_with_each_other(whole_run):
     history = dcgan.load_history(whole_run)
     assert list(history.columns) == [
         "epoch", "step", "seconds", "d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean",
-        "d_fake_mean", "g_accuracy", "frechet_distance"]
+        "d_fake_mean", "g_accuracy", "frechet_distance", "diversity"]
     assert history.epoch.tolist() == [1, 2, 3, 4, 5, 6]
     assert history.step.tolist() == [4, 8, 12, 16, 20, 24]
     assert (history.seconds > 0).all()
     assert history.frechet_distance.notna().tolist() == [False, True] * 3 and history.frechet_distance.min() >= 0
+    assert history.diversity.notna().tolist() == [False, True] * 3 and history.diversity.dropna().between(0, 2).all()
     assert history[["d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean"]].stack().between(0, 1).all()
     np.testing.assert_allclose(history.g_accuracy, 1 - history.d_fake_accuracy)
 
@@ -244,6 +246,72 @@ def test_measuring_net_for_images_of_another_size_is_refused_before_anything_is_
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def hinge(real, fake, margin=1.0):
+    return tf.reduce_mean(tf.nn.relu(margin - real)) + tf.reduce_mean(tf.nn.relu(margin + fake))
+
+
+def minus_mean(fake):
+    return -tf.reduce_mean(fake)
+
+
+def large_logits(discriminator, real, fake):
+    return 0.1 * tf.reduce_mean(tf.square(discriminator(real, training=True)))
+
+
+def settings_of(folder):
+    return json.loads((folder / "config.json").read_text())["settings"]
+
+
+def test_generator_has_a_rate_of_its_own_if_one_is_given(whole_run, tmp_path):
+    nets = small_nets()
+    before = [[weight.numpy() for weight in net.trainable_variables] for net in nets]
+    dcgan.train(*nets, small_data(), tmp_path / "run", epochs=1, generator_learning_rate=1e-9, measuring_net=False,
+                tracking=False)
+    moved = [max(abs(weight.numpy() - old).max() for weight, old in zip(net.trainable_variables, weights, strict=True))
+             for net, weights in zip(nets, before)]
+    assert moved[0] < 1e-7 and moved[1] > 1e-3
+    assert settings_of(tmp_path / "run")["generator_learning_rate"] == 1e-9
+    assert settings_of(whole_run)["generator_learning_rate"] == settings_of(whole_run)["learning_rate"] == 1.5e-3
+
+
+def test_losses_and_penalty_are_in_the_config_by_name_and_others_are_refused(tmp_path):
+    folder, loss = tmp_path / "run", functools.partial(hinge, margin=0.5)
+    train_small(folder, 1, losses=(loss, minus_mean), penalty=large_logits)
+    settings = settings_of(folder)
+    assert settings["losses"] == ["hinge(margin=0.5)", "minus_mean"] and settings["penalty"] == "large_logits"
+    with pytest.raises(ValueError) as refusal:
+        train_small(folder, 2, losses=(hinge, minus_mean), generator_every=2)
+    assert str(refusal.value).splitlines()[1:-1] == [
+        "  generator_every: 1 in that run, 2 now",
+        "  losses: ['hinge(margin=0.5)', 'minus_mean'] in that run, ['hinge', 'minus_mean'] now",
+        "  penalty: large_logits in that run, None now"]
+
+
+def test_run_with_losses_of_its_own_and_nets_that_rest_goes_on_bit_for_bit(tmp_path):
+    """Eight steps are no multiple of three, so the steps must be counted on."""
+    options = {"losses": (hinge, minus_mean), "penalty": large_logits, "generator_every": 3, "discriminator_every": 2,
+               "generator_learning_rate": 1e-3}
+    train_small(tmp_path / "whole", 4, **options)
+    for epochs in (2, 4):
+        train_small(tmp_path / "run", epochs, **options)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_description_of_a_net_has_no_names_of_wrapped_layers_but_their_sizes():
+    def build(width):
+        wrapped = [keras.layers.SpectralNormalization(keras.layers.Conv2D(width, 4, strides=2)),
+                   keras.layers.Flatten(), keras.layers.SpectralNormalization(keras.layers.Dense(1))]
+        return keras.Sequential([keras.Input((16, 16, 1)), *wrapped])
+
+    first, second = build(4), build(4)
+    assert first.layers[0].layer.name != second.layers[0].layer.name
+    assert dcgan._describe(first) == dcgan._describe(second) != dcgan._describe(build(5))
+    same_size = keras.Sequential([keras.Input((16, 16, 1)), *(keras.layers.SpectralNormalization(layer) for layer in (
+        keras.layers.Conv2D(4, 4, strides=2, activation="relu"),)), *build(4).layers[1:]])
+    assert dcgan._describe(same_size)["parameters"] == dcgan._describe(first)["parameters"]
+    assert dcgan._describe(same_size)["architecture"] != dcgan._describe(first)["architecture"]
+
+
 def stop_at_step(patch, number, error):
     """Let the train step raise `error` at this step, or return NaN losses where `error` is None."""
     def failing(step, images, indices, at):
@@ -391,7 +459,15 @@ def test_failed_write_leaves_the_earlier_file(tmp_path):
 @pytest.mark.parametrize("options, words", [
     ({"epochs": 0}, "epochs is 0"), ({"epochs": 1.5}, "epochs is 1.5"), ({"batch_size": 0}, "batch_size is 0"),
     ({"batch_size": 201}, "only 200 images"), ({"picture_every": 0}, "picture_every is 0"),
-    ({"learning_rate": 0}, "learning_rate is 0"), ({"learning_rate": -1}, "learning_rate is -1"),
+    ({"learning_rate": 0}, "^learning_rate is 0"), ({"learning_rate": -1}, "^learning_rate is -1"),
+    ({"learning_rate": float("inf")}, "^learning_rate is inf"), ({"generator_learning_rate": 0}, "^generator_lea.* 0;"),
+    ({"generator_learning_rate": -1}, "^generator_learning_rate is -1"),
+    ({"generator_learning_rate": float("nan")}, "^generator_learning_rate is nan"),
+    ({"generator_learning_rate": float("inf")}, "^generator_learning_rate is inf"),
+    ({"losses": (dcgan.discriminator_loss,)}, "losses is .*wanted two functions"),
+    ({"losses": (dcgan.discriminator_loss, None)}, "losses is .*None.*wanted two functions"),
+    ({"penalty": 10}, "penalty is 10; wanted None or a function"),
+    ({"generator_every": 0}, "generator_every is 0"), ({"discriminator_every": 1.5}, "discriminator_every is 1.5"),
     ({"beta_1": 1.0}, "beta_1 is 1.0"), ({"averaging": 1.5}, "averaging is 1.5")])
 def test_illegal_arguments_are_refused_before_anything_is_written(tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
@@ -429,12 +505,12 @@ def script_distances(patch, *distances):
     """Let the distances, from the one before training on, be these; returns a list of the weights they are of."""
     weights, rest = [], iter(distances)
 
-    def distance(self, generator):
+    def measure(self, generator):
         self.seconds.append(0.5)
         weights.append(generator.get_weights())
-        return next(rest)
+        return next(rest), 0.25
 
-    patch.setattr(dcgan._Ruler, "distance", distance)
+    patch.setattr(dcgan._Ruler, "measure", measure)
     return weights
 
 
@@ -450,7 +526,8 @@ def test_distance_is_that_of_the_averaged_generator_at_its_epoch(whole_run):
     ruler = dcgan._Ruler(net, images, 0)
     known = json.loads((whole_run / "config.json").read_text())["frechet_distance"]
     history = dcgan.load_history(whole_run)
-    assert history.frechet_distance[5] == pytest.approx(ruler.distance(generator), rel=1e-3)
+    measured = history.frechet_distance[5], history.diversity[5]
+    assert ruler.measure(generator) == pytest.approx(measured, rel=1e-3, abs=1e-4)
     assert known == {"images": 40, "real_against_real": ruler.floor, "before_training": known["before_training"]}
     untrained = dcgan.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 40, seed=0)))
     assert known["before_training"] == pytest.approx(untrained, rel=1e-3)
@@ -472,6 +549,31 @@ def test_floor_is_measured_between_two_halves_that_share_no_image():
     places = np.arange(201, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 1), np.uint8)
     dcgan._Ruler(Net(), places, 0)
     assert len(np.unique(seen[1][:, 0, 0, 0])) == 80 and seen[1][:40].max() > 150 and seen[1][:40].min() < 50
+
+
+class Brightness:
+    """A measuring net whose features are the pixels."""
+
+    def features(self, images):
+        return images.reshape(len(images), -1).astype(float)
+
+
+def test_diversity_is_1_for_the_real_images_and_0_for_one_image_again_and_again(monkeypatch):
+    images, net = small_data(), small_measuring_net()
+    cases = [(lambda count: dcgan._sample(images, 2 * count)[:count], net, 1, 1e-4),
+             (lambda count: dcgan._sample(images, 2 * count)[count:], net, 1, 0.3),
+             (lambda count: images[[5] * count], net, 0, 1e-4),
+             (lambda count: dcgan._sample(images, 2 * count)[:count] // 5, Brightness(), 0.04, 1e-4)]
+    for make, measured_by, wanted, tolerance in cases:
+        monkeypatch.setattr(dcgan, "generate_images", lambda generator, count, *, seed, make=make: make(count))
+        distance, diversity = dcgan._Ruler(measured_by, images, 0).measure(None)
+        assert diversity == pytest.approx(wanted, abs=tolerance)
+
+
+def test_diversity_is_empty_where_it_was_not_measured(whole_run):
+    rows = metrics_without_seconds(whole_run)
+    assert [row["diversity"] == "" for row in rows] == [row["frechet_distance"] == "" for row in rows] == [
+        True, False] * 3
 
 
 def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, monkeypatch, capsys):
@@ -555,7 +657,8 @@ def test_without_measuring_net_nothing_is_measured_and_the_last_generator_is_kep
     train_small(tmp_path / "run", 3, measuring_net=False)
     history = train_small(tmp_path / "run", 4, measuring_net=False)
     printed = capsys.readouterr().out
-    assert history.frechet_distance.isna().all() and not re.search("frechet|distance", printed, re.IGNORECASE)
+    assert history[["frechet_distance", "diversity"]].isna().all(axis=None)
+    assert not re.search("frechet|distance", printed, re.IGNORECASE)
     assert "distance" not in "".join(recorded) and "averaged generator of epoch 4" in printed
     assert "frechet_distance" not in json.loads((tmp_path / "run" / "config.json").read_text())
     best, last = (saved_weights(tmp_path / "run", name) for name in ("generator.keras", "generator_last.keras"))
@@ -568,7 +671,7 @@ def test_measuring_changes_nothing_else(whole_run, tmp_path):
     train_small(tmp_path / "run", 6, measuring_net=False)
     ours, theirs = metrics_without_seconds(tmp_path / "run"), metrics_without_seconds(whole_run)
     for row in (*ours, *theirs):
-        del row["frechet_distance"]
+        del row["frechet_distance"], row["diversity"]
     assert ours == theirs
     assert_same_weights(*(saved_weights(folder, "generator_last.keras") for folder in (tmp_path / "run", whole_run)))
 
