@@ -285,9 +285,12 @@ def test_an_experiment_that_diverges_is_recorded_and_the_others_still_run(output
 
 def test_smoke_mode_trains_two_experiments_from_one_seed_for_two_epochs(outputs, monkeypatch):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
+    trained = []
+    monkeypatch.setattr(dcgan, "_run_jobs", lambda jobs, processes: trained.extend([
+        (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], processes)
+        for experiment, seed, data, folder in jobs]))
     results = run(tiny("a", epochs=9), tiny("b", epochs=9), tiny("c"), seeds=(3, 4), processes=None)
-    assert sorted(path.name for path in (outputs / "experiments").iterdir()) == ["a-seed3", "b-seed3"]
-    assert results.epochs.tolist() == [2, 2] and results.seed.tolist() == [3, 3]
+    assert trained == [("a-seed3", 2, 1), ("b-seed3", 2, 1)] and results.experiment.tolist() == ["a", "b"]
 
 
 def children():
@@ -468,39 +471,64 @@ def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, 
 # A parent that is killed
 
 GROUP = """
+import os
 import sys
+import time
 from pathlib import Path
 
-sys.path[:0] = {paths!r}
+tests, outputs, slow = sys.argv[1:]
+sys.path[:0] = [tests, str(Path(tests).parent)]
 import dcgan_utils as dcgan
 from train_small import small_data
 
-dcgan.run_folder = lambda name: Path({outputs!r}) / name
-options = dict(generator=dict(latent_dim=8, width=4), discriminator=dict(width=4), picture_every=5, batch_size=100)
-dcgan.run_experiments([dcgan.Experiment("base", epochs={epochs}, **options)], small_data(), seeds=(0, 1), processes=2)
+dcgan.run_folder = lambda name: Path(outputs) / name
+parent = os.getpid()
+
+def build(image_shape, *, seed=0):
+    if slow == "slow" and os.getpid() != parent:
+        Path(outputs + f".{os.getpid()}").touch()
+        save = dcgan._Run._save_history
+        dcgan._Run._save_history = lambda run: [save(run), time.sleep(60 if len(run.history) > 5 else 0)]
+    return dcgan.build_discriminator(image_shape, width=4, seed=seed)
+
+base = dcgan.Experiment("base", epochs=12, picture_every=4, batch_size=100, generator=dict(latent_dim=8, width=4),
+                        build_discriminator=build)
+experiments = [base] if slow == "slow" else [base, base.but("whole")]
+dcgan.run_experiments(experiments, small_data(), seeds=(0, 1), processes=2)
 """
 
 
-def command_of_group(outputs, epochs):
-    return [sys.executable, "-c", GROUP.format(paths=[str(TESTS.parent), str(TESTS)], outputs=str(outputs), epochs=epochs)]
+def at_work(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
 
 
-def test_killed_with_its_processes_at_work_and_called_again_it_finishes_as_if_nothing_had_been(outputs, tmp_path):
-    """Processes of a killed parent must not keep the folders locked, or train on unseen."""
-    epochs = 60
-    checkpoints = [outputs / "experiments" / f"base-seed{seed}" / "checkpoints" / "epoch_0005" for seed in (0, 1)]
-    process = subprocess.Popen(command_of_group(outputs, epochs), stdout=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not all(path.exists() for path in checkpoints) and process.poll() is None and time.time() < deadline:
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and not list(outputs.rglob("experiment.json"))
-    started = time.time()
-    again = subprocess.run(command_of_group(outputs, epochs), capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert time.time() - started < 60 and "2 to do" in again.stdout
-    subprocess.run(command_of_group(tmp_path / "whole", epochs), check=True, stdout=subprocess.DEVNULL)
-    for seed in (0, 1):
-        run_dir = Path("experiments") / f"base-seed{seed}"
-        pd.testing.assert_frame_equal(metrics(outputs / run_dir), metrics(tmp_path / "whole" / run_dir))
-        assert len(metrics(outputs / run_dir)) == epochs
+def test_killed_with_its_processes_at_work_and_called_again_it_finishes_as_if_nothing_had_been(outputs):
+    """Processes whose parent is killed end too, in the middle of minutes of work, and lock no folder."""
+    command = [sys.executable, "-c", GROUP, str(TESTS), str(outputs)]
+    runs = [outputs / "experiments" / f"base-seed{seed}" for seed in (0, 1)]
+    process = subprocess.Popen([*command, "slow"], stdout=subprocess.DEVNULL)
+    pids = []
+    try:
+        deadline = time.time() + 120
+        while not all(dcgan._epochs_done(run_dir) == 6 for run_dir in runs) and time.time() < deadline:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL and not list(outputs.rglob("experiment.json"))
+        pids = [int(path.suffix[1:]) for path in outputs.parent.glob("outputs.*")]
+        assert len(pids) == 2
+        again = subprocess.run([*command, "fast"], capture_output=True, text=True, timeout=300)
+        assert again.returncode == 0, again.stderr[-2000:]
+        assert "0 runs are finished, 4 to do" in again.stdout
+        assert not any(map(at_work, pids)), "processes of the killed parent train on"
+    finally:
+        process.kill()
+        for pid in filter(at_work, pids):
+            os.kill(pid, signal.SIGKILL)
+    for run_dir in runs:
+        whole = run_dir.with_name(run_dir.name.replace("base", "whole"))
+        pd.testing.assert_frame_equal(metrics(run_dir), metrics(whole), check_exact=True)
+        assert len(metrics(run_dir)) == 12 and (run_dir / "experiment.json").exists()
