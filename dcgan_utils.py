@@ -844,9 +844,11 @@ def _fingerprint(data):
 def _name_of(function):
     """What tells one function from another in the settings of a run: its name, and what `functools.partial` set."""
     if isinstance(function, functools.partial):
-        options = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
-        return f"{_name_of(function.func)}({', '.join(options)})"
-    return None if function is None else function.__name__
+        shown = {name: _name_of(value) if callable(value) else repr(value)
+                 for name, value in (*enumerate(function.args), *function.keywords.items())}
+        options = ", ".join(value if isinstance(name, int) else f"{name}={value}" for name, value in shown.items())
+        return f"{_name_of(function.func)}({options})"
+    return None if function is None else getattr(function, "__name__", type(function).__name__)
 
 
 def _describe(model):
@@ -1613,7 +1615,10 @@ class Experiment:
 
     def described(self):
         """The settings as JSON can hold them, functions by their names."""
-        return json.loads(json.dumps(self.settings, default=_name_of))
+        def plain(value):
+            return value.item() if isinstance(value, np.generic) else _name_of(value)
+
+        return json.loads(json.dumps(self.settings, default=plain))
 
 
 _SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
@@ -1641,7 +1646,8 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
-        processes: how many at a time; default one a CPU core, at most 8. Each needs about 1 GB of memory.
+        processes: how many at a time; default one a CPU core, at most 8. Each needs about 1 GB of memory. With 1 a run
+            is made in this process on all cores, where sums may round differently than on one core.
 
     Returns:
         The rows of `load_experiments(group)` that belong to these experiments, in their order.
@@ -1656,8 +1662,9 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     if twice or not names:
         raise ValueError(f"experiments named twice: {', '.join(twice)}; give each a name of its own." if twice else
                          "there are no experiments; give a list of Experiment(name, ...).")
-    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise ValueError(f"seeds are {seeds}; wanted whole numbers from 0, such as (0, 1, 2).")
+    if (not seeds or len(set(seeds)) < len(seeds)
+            or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds)):
+        raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
     processes = min(8, loky.cpu_count()) if processes is None else processes
     check_positive(processes=processes)
     if smoke_mode():
@@ -1801,7 +1808,8 @@ def load_experiments(group="experiments"):
     """
     rows = []
     for path in sorted(run_folder(group).glob("*/experiment.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
+        measures = dict.fromkeys(("frechet_distance", "kid", "recall", "class_imbalance"), math.nan)
+        row = measures | json.loads(path.read_text(encoding="utf-8"))
         history = load_history(path.parent)
         distances = history.set_index("epoch")["frechet_distance"].dropna()
         row |= {"epochs": len(history), "seconds": history["seconds"].sum()}
@@ -1837,7 +1845,8 @@ def compare_experiments(results, base="base"):
         for column, digits in (("frechet_distance", 1), ("kid", 2), ("recall", 2), ("class_imbalance", 3),
                                ("seconds", 0)):
             values = runs[name][column]
-            row[column.replace("_", " ")] = f"{values.mean():.{digits}f} \u00b1 {values.std():.{digits}f}"
+            spread = f" \u00b1 {values.std():.{digits}f}" if len(values) > 1 else ""
+            row[column.replace("_", " ")] = f"{values.mean():.{digits}f}{spread}"
         ours, theirs = (np.log(runs[key]["frechet_distance"].dropna()) for key in (name, base))
         row["ratio"] = np.exp(ours.mean() - theirs.mean())
         if name != base and min(len(ours), len(theirs)) > 1:
@@ -2031,6 +2040,8 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
         side = (len(grid) - 2) // 2 + 2
         grids.append(grid[:side, :side])
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
+    if not grids:
+        raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")
     return _plot_side_by_side(grids, titles, columns, 1.8)
 
 

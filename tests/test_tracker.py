@@ -55,6 +55,12 @@ def test_no_key_records_offline_and_wandb_finds_everything_in_it(tmp_path, capsy
     assert b"generator-" in next(recorded.glob("run-*.wandb")).read_bytes()
 
 
+def test_runs_of_a_group_are_recorded_as_one(tmp_path):
+    train_small(tmp_path / "run", 1, tracking=True, wandb_group="my-group")
+    recorded, = offline_runs(tmp_path / "run")
+    assert b"my-group" in next(recorded.glob("run-*.wandb")).read_bytes()
+
+
 def test_going_on_keeps_the_run_id(tmp_path):
     train_small(tmp_path / "run", 2, tracking=True)
     time.sleep(1.1)  # wandb names its folders by the second
