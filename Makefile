@@ -17,7 +17,7 @@ train: .venv/ready
 
 test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
-	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300 notebooks
+	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 notebooks
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
 notebooks: .venv/ready

@@ -22,6 +22,7 @@ import dcgan_utils as dcgan
 from train_small import small_data, small_measuring_net
 
 TESTS = Path(__file__).parent
+find_measuring_net = dcgan.load_measuring_net
 
 
 def tiny(name="base", **settings):
@@ -141,6 +142,18 @@ def test_description_is_json_with_functions_by_their_names_and_what_partial_set(
     assert tiny(penalty=None).described()["penalty"] is None
 
 
+def test_description_takes_numbers_of_numpy_and_functions_of_any_kind():
+    class Mean:
+        def __call__(self, fake):
+            return minus_mean(fake)
+
+    experiment = tiny(learning_rate=np.float64(0.5), batch_size=np.int64(3), losses=(hinge, Mean()),
+                      penalty=functools.partial(hinge, minus_mean, margin=Mean()))
+    described = experiment.described()
+    assert (described["learning_rate"], described["batch_size"]) == (0.5, 3)
+    assert described["losses"] == ["hinge", "Mean"] and described["penalty"] == "hinge(minus_mean, margin=Mean)"
+
+
 def test_nets_are_built_from_the_options_by_functions_of_ones_own():
     def wide(image_shape, *, times=1, seed=0):
         return dcgan.build_generator(image_shape, 8, width=4 * times, seed=seed)
@@ -160,6 +173,7 @@ def test_nets_are_built_from_the_options_by_functions_of_ones_own():
     ([tiny(), tiny("b"), tiny()], {}, "experiments named twice: base;"), ([], {}, "there are no experiments"),
     ([tiny()], {"seeds": ()}, r"seeds are \[\]"), ([tiny()], {"seeds": (0, -1)}, r"seeds are \[0, -1\]"),
     ([tiny()], {"seeds": (True,)}, r"seeds are \[True\]"), ([tiny()], {"seeds": (1.5,)}, r"seeds are \[1.5\]"),
+    ([tiny()], {"seeds": (1, 1)}, r"seeds are \[1, 1\]; wanted different whole numbers from 0"),
     ([tiny()], {"processes": 0}, "processes is 0"), ([tiny()], {"group": "a/b"}, "run name 'a/b'"),
     ([tiny(), tiny("b", learning_rate=-1)], {}, "^learning_rate is -1"),
     ([tiny(), tiny("b", generator_learning_rate=0)], {}, "generator_learning_rate is 0"),
@@ -194,6 +208,10 @@ def test_folders_and_results_of_two_experiments_from_two_seeds(whole_group):
         assert trained["learning_rate"] == (1e-5 if experiment == "slow" else 1.5e-3) and trained["batch_size"] == 100
         assert said["images"] == 200 and said["diverged"] == "" and said["modes"] in (1, 2)
     assert results.frechet_distance.nunique() == 4, "every run from its own seed"
+    assert set(results) == {
+        "experiment", "seed", "images", "frechet_distance", "kid", "kid_standard_error", "inception_score", "precision",
+        "recall", "density", "coverage", "class_imbalance", "copied", "copy_distance", "modes", "epochs", "seconds",
+        "best_epoch", "best_distance", "last_distance", "d_loss", "g_loss", "diverged"}
     assert not list(folder.rglob(".partial-*")) and not list(folder.rglob("wandb"))
 
 
@@ -209,8 +227,8 @@ def test_measures_are_those_of_the_averaged_generator_of_the_last_epoch(whole_gr
 
 
 def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch):
-    shares = iter([[0.5, 0.5], [0.96, 0.04], [0.94, 0.06]])
-    monkeypatch.setattr(dcgan, "train", lambda *_, **__: None)
+    shares, handed_over = iter([[0.5, 0.5], [0.96, 0.04], [0.94, 0.06]]), []
+    monkeypatch.setattr(dcgan, "train", lambda *_, **options: handed_over.append(options))
     monkeypatch.setattr(dcgan, "evaluate", lambda *_: pd.Series({"recall": 0.5}))
     monkeypatch.setattr(dcgan, "class_shares", lambda probabilities: np.array(next(shares)))
     monkeypatch.setattr(dcgan.keras.models, "load_model", lambda path: tiny().build((16, 16, 1), 0)[0])
@@ -220,6 +238,19 @@ def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch)
         dcgan._run_experiment(tiny(), seed, dcgan._as_dataset(small_data()), outputs)
         modes.append(json.loads((outputs / f"base-seed{seed}" / "experiment.json").read_text())["modes"])
     assert modes == [2, 1, 2]
+    assert handed_over == [{"seed": seed, "wandb_group": outputs.name} for seed in range(3)]
+
+
+def test_measuring_net_that_was_trained_for_the_data_measures_them_and_the_experiments(outputs, monkeypatch):
+    monkeypatch.setattr(dcgan, "load_measuring_net", find_measuring_net)
+    labels = (small_data().mean(axis=(1, 2, 3)) > 20).astype(np.uint8)
+    data = dcgan.Dataset(small_data(), labels, ("small", "large"))
+    monkeypatch.setattr(dcgan, "_fit_measuring_net", lambda *_: None)
+    net = dcgan.train_measuring_net(data)
+    row, = run(tiny(epochs=1), data=data).itertuples()
+    config = json.loads((outputs / "experiments" / "base-seed0" / "config.json").read_text())
+    assert config["settings"]["measuring_net"] == net.name and row.best_distance == row.last_distance > 0
+    assert row.frechet_distance > 0 and row.images == 200 and row.modes in (1, 2)
 
 
 def test_what_is_finished_is_not_trained_again(group, whole_group, monkeypatch, capsys):
@@ -293,17 +324,30 @@ def test_smoke_mode_trains_two_experiments_from_one_seed_for_two_epochs(outputs,
     assert trained == [("a-seed3", 2, 1), ("b-seed3", 2, 1)] and results.experiment.tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("cores, gpus, given, wanted", [
+    (3, [], None, 3), (64, [], None, 8), (64, [], 20, 10), (3, [], 2, 2), (3, ["GPU:0"], 2, 1)])
+def test_processes_are_as_many_as_cores_and_jobs_and_one_with_a_gpu(cores, gpus, given, wanted, outputs, monkeypatch):
+    used = []
+    monkeypatch.setattr(dcgan.loky, "cpu_count", lambda: cores)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(dcgan, "_run_jobs", lambda jobs, processes: used.append(processes))
+    monkeypatch.setattr(dcgan, "load_experiments", lambda group: pd.DataFrame({"experiment": ["base"]}))
+    run(tiny(), seeds=range(10), processes=given)
+    assert used == [wanted]
+
+
 def children():
     """Processes that this one has started and that have not ended."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
-def test_processes_side_by_side_take_functions_of_ones_own_and_are_silent(outputs, monkeypatch, capfd):
+def test_processes_side_by_side_take_functions_of_ones_own_and_are_silent(outputs, whole_group, monkeypatch, capfd):
     """The functions live in this test alone, and TensorFlow may say all it wants."""
-    parent = os.getpid()
+    parent, threads = os.getpid(), outputs.parent / "threads"
 
     def build(image_shape, *, width=4, seed=0):
         if os.getpid() != parent:
+            threads.write_text(" ".join(os.environ[f"TF_NUM_{kind}OP_THREADS"] for kind in ("INTRA", "INTER")))
             print("print of a process", flush=True)
             os.write(1, b"output of a process")
             os.write(2, b"error of a process")
@@ -313,15 +357,21 @@ def test_processes_side_by_side_take_functions_of_ones_own_and_are_silent(output
         return 2 * minus_mean(fake)
 
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    base = tiny(build_discriminator=build, losses=(functools.partial(hinge, margin=0.5), loss))
-    results = run(base.but("other", learning_rate=1e-4), base, processes=2)
+    own = tiny("own", build_discriminator=build, losses=(functools.partial(hinge, margin=0.5), loss))
+    results = run(own, tiny(), processes=2)
     out, err = capfd.readouterr()
     assert "0 runs are finished, 2 to do" in out and "of a process" not in out and "epoch  1" not in out
     assert "of a process" not in err and "tensorflow" not in err.lower()
-    assert results.experiment.tolist() == ["other", "base"] and results.epochs.tolist() == [2, 2]
+    assert results.experiment.tolist() == ["own", "base"] and results.epochs.tolist() == [2, 2]
     assert (results.diverged == "").all() and (results.d_loss > 0).all()
-    said = json.loads((outputs / "experiments" / "base-seed0" / "experiment.json").read_text())["settings"]
+    said = json.loads((outputs / "experiments" / "own-seed0" / "experiment.json").read_text())["settings"]
     assert said["losses"] == ["hinge(margin=0.5)", "loss"] and said["build_discriminator"] == "build"
+    assert threads.read_text() == "1 1"
+    there, here = (metrics(folder / "base-seed0", ["seconds", "frechet_distance", "diversity"])
+                   for folder in (outputs / "experiments", whole_group[0]))
+    pd.testing.assert_frame_equal(there, here, rtol=1e-3)  # on another number of cores sums round differently
+    table = dcgan.compare_experiments(results)
+    assert "modes" not in results and table[["ratio", "low", "high", "verdict"]].isna().all(axis=None)
 
 
 def test_a_process_that_is_killed_ends_in_an_error_that_says_what_to_do(outputs):
@@ -370,6 +420,15 @@ def test_finished_runs_are_loaded_with_their_best_and_last_distance(outputs):
                          "g_loss": [4, 4, 4, nan], "frechet_distance": [50] * 4}.items():
         np.testing.assert_array_equal(results[name], wanted, err_msg=name)
     assert dcgan.load_experiments("others").experiment.tolist() == ["z"]
+
+
+def test_runs_that_were_not_measured_have_the_columns_that_are_compared(outputs):
+    folder = finished_run(outputs, "base", 0, [None, None])
+    said = {"experiment": "base", "seed": 0, "diverged": "", "settings": {}}
+    (folder / "experiment.json").write_text(json.dumps(said))
+    results = dcgan.load_experiments()
+    assert results[["frechet_distance", "kid", "recall", "class_imbalance"]].isna().all(axis=None)
+    assert np.isnan(dcgan.compare_experiments(results).ratio["base"])
 
 
 def test_no_finished_run_is_an_error_that_says_how_to_get_one(outputs):
@@ -426,6 +485,7 @@ def test_one_seed_gives_no_verdict_and_no_warning(base, other):
         warnings.simplefilter("error")
         table = dcgan.compare_experiments(frame(base=base, other=other))
     assert table.loc["other", ["low", "high", "verdict"]].isna().all()
+    assert table["frechet distance"]["base"] == {1: "10.0", 2: "10.5 ± 0.7"}[len(base)]
     assert table.ratio["other"] == pytest.approx(
         np.exp(np.nanmean(np.log(other)) - np.nanmean(np.log(base))))
 
@@ -466,6 +526,8 @@ def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, 
     np.testing.assert_array_equal(shown[0], slow[:74, :74])
     np.testing.assert_array_equal(shown[1], before[:74, :74] // 2)
     assert len(dcgan.plot_grids(results, columns=1).axes) == 2
+    with pytest.raises(ValueError, match=r"no run of seed 7 among the results; there are \[0, 1\]"):
+        dcgan.plot_grids(results, seed=7)
 
 
 # A parent that is killed

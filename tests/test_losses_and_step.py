@@ -184,6 +184,52 @@ def test_step_returns_and_follows_what_its_formulas_say_for_batches_of_any_size(
     assert pair.step.experimental_get_tracing_count() == 1
 
 
+def test_default_step_is_bit_for_bit_one_written_out(make_pair, pixels):
+    tf.config.experimental.enable_op_determinism()
+    ours, theirs = make_pair(noise_seed=7), make_pair(noise_seed=7)
+    nets = theirs.generator, theirs.discriminator
+    optimizers = [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in nets]
+    for net, optimizer in zip(nets, optimizers):
+        optimizer.build(net.trainable_variables)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)])
+    def by_hand(chosen, step):
+        real, noise = du.to_model_range(tf.gather(pixels, chosen)), du.make_noise(tf.size(chosen), 8, seed=7, step=step)
+        with tf.GradientTape() as tape, tf.GradientTape() as other_tape:
+            fake = nets[0](noise, training=True)
+            logits = [nets[1](images, training=True) for images in (real, fake)]
+            losses = du.generator_loss(logits[1]), du.discriminator_loss(*logits)
+        gradients = [each.gradient(loss, net.trainable_variables)
+                     for each, loss, net in zip((tape, other_tape), losses, nets)]
+        for optimizer, slopes, net in zip(optimizers, gradients, nets):
+            optimizer.apply(slopes, net.trainable_variables)
+
+    for step in range(3):
+        train_some(ours, pixels, step)
+        by_hand(tf.range(8 * step, 8 * step + 8), step)
+    for net, other in zip(nets, (ours.generator, ours.discriminator)):
+        assert equal(net.get_weights(), other.get_weights())
+
+
+@pytest.mark.parametrize("optimizer, factor", [
+    (lambda: keras.optimizers.SGD(0.1), 2), (lambda: keras.optimizers.Adam(1e-3, epsilon=1e-30), 1)],
+    ids=["SGD", "Adam"])
+def test_twice_the_loss_is_twice_the_step_of_sgd_and_the_same_of_adam(optimizer, factor, make_pair, pixels):
+    moved = []
+    for losses in ((du.discriminator_loss, du.generator_loss),
+                   (du.discriminator_loss, lambda fake: 2 * du.generator_loss(fake))):
+        pair = make_pair(optimizers=[optimizer(), optimizer()], losses=losses)
+        nets = pair.generator, pair.discriminator
+        before = [[weight.numpy() for weight in net.trainable_variables] for net in nets]
+        pair.step(pixels, indices(0, 16), 0)
+        moved.append([[weight.numpy() - was for weight, was in zip(net.trainable_variables, old, strict=True)]
+                      for net, old in zip(nets, before)])
+    for net, times in zip((0, 1), (factor, 1)):
+        for once, twice in zip(moved[0][net], moved[1][net], strict=True):
+            np.testing.assert_allclose(twice, times * once, rtol=1e-3, atol=1e-6)
+    assert max(abs(change).max() for change in moved[0][0]) > 1e-4
+
+
 def asymmetric(real, fake):
     return 3 * tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(fake)
 
