@@ -1679,7 +1679,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
-    _run_jobs(jobs, 1 if tf.config.list_physical_devices("GPU") else min(processes, len(jobs)))
+    _run_jobs(jobs, 1 if tf.config.list_physical_devices("GPU") else processes)
     results = load_experiments(group)
     results = results[results.experiment.isin(names)]
     return results.sort_values("experiment", key=lambda column: column.map(names.index), kind="stable",
@@ -1735,13 +1735,13 @@ def _run_jobs(jobs, processes):
     total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
     with tqdm(total=total, initial=sum(map(_epochs_done, folders)), file=sys.stdout, leave=False, unit="epoch",
               mininterval=0.5) as bar:
-        if processes <= 1:
+        if processes == 1 or not jobs:
             for job in jobs:
                 _run_experiment(*job)
                 bar.update(sum(map(_epochs_done, folders)) - bar.n)
             return
         environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        pool = loky.ProcessPoolExecutor(processes, initializer=begin, env=environment)
+        pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin, env=environment)
         try:
             waiting = {pool.submit(_run_experiment, *job) for job in jobs}
             while waiting:

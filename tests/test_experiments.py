@@ -325,8 +325,8 @@ def test_smoke_mode_trains_two_experiments_from_one_seed_for_two_epochs(outputs,
 
 
 @pytest.mark.parametrize("cores, gpus, given, wanted", [
-    (3, [], None, 3), (64, [], None, 8), (64, [], 20, 10), (3, [], 2, 2), (3, ["GPU:0"], 2, 1)])
-def test_processes_are_as_many_as_cores_and_jobs_and_one_with_a_gpu(cores, gpus, given, wanted, outputs, monkeypatch):
+    (3, [], None, 3), (64, [], None, 8), (64, [], 20, 20), (3, [], 2, 2), (3, ["GPU:0"], 2, 1)])
+def test_processes_are_as_many_as_cores_and_one_with_a_gpu(cores, gpus, given, wanted, outputs, monkeypatch):
     used = []
     monkeypatch.setattr(dcgan.loky, "cpu_count", lambda: cores)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
@@ -334,6 +334,19 @@ def test_processes_are_as_many_as_cores_and_jobs_and_one_with_a_gpu(cores, gpus,
     monkeypatch.setattr(dcgan, "load_experiments", lambda group: pd.DataFrame({"experiment": ["base"]}))
     run(tiny(), seeds=range(10), processes=given)
     assert used == [wanted]
+
+
+def test_a_single_run_is_made_in_a_process_of_its_own_like_the_others(outputs):
+    """On all cores of this process it would round differently, and so not go on bit for bit."""
+    parent, elsewhere = os.getpid(), outputs.parent / "elsewhere"
+
+    def build(image_shape, *, width=4, seed=0):
+        if os.getpid() != parent:
+            elsewhere.touch()
+        return dcgan.build_discriminator(image_shape, width=width, seed=seed)
+
+    run(tiny(build_discriminator=build), processes=2)
+    assert elsewhere.exists()
 
 
 def children():

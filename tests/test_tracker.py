@@ -55,10 +55,17 @@ def test_no_key_records_offline_and_wandb_finds_everything_in_it(tmp_path, capsy
     assert b"generator-" in next(recorded.glob("run-*.wandb")).read_bytes()
 
 
-def test_runs_of_a_group_are_recorded_as_one(tmp_path):
+def test_wandb_is_told_the_group(tmp_path, monkeypatch):
+    import wandb
+    told = {}
+
+    def init(**options):
+        told.update(options)
+        raise RuntimeError("that is enough")
+
+    monkeypatch.setattr(wandb, "init", init)
     train_small(tmp_path / "run", 1, tracking=True, wandb_group="my-group")
-    recorded, = offline_runs(tmp_path / "run")
-    assert b"my-group" in next(recorded.glob("run-*.wandb")).read_bytes()
+    assert told["group"] == "my-group" and told["name"] == "run"
 
 
 def test_going_on_keeps_the_run_id(tmp_path):
