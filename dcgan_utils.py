@@ -1638,8 +1638,8 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     The runs go side by side, each in a process of its own on one CPU core: small nets gain little from a second one.
     With a GPU they go one after the other in this process. Run folders are `outputs/<group>/<name>-seed<seed>/`, and
     the runs are one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose
-    experiment has more epochs now. In smoke mode only the first two experiments are trained, from the first seed, for
-    two epochs.
+    experiment has more epochs now. In smoke mode only the first experiment is trained, from the first seed, for two
+    epochs.
 
     Args:
         experiments: a list of `Experiment`s.
@@ -1669,7 +1669,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     check_positive(processes=processes)
     if smoke_mode():
         processes = 1
-        experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:2]], seeds[:1]
+        experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
         todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]

@@ -55,4 +55,4 @@ def test_the_experiment_in_the_readme_runs(tmp_path):
     environment = os.environ | {"DCGAN_SMOKE": "1", "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^base .*^mine ", done.stdout, flags=re.M | re.S)
+    assert re.search(r"^base .* 1 ", done.stdout, flags=re.M | re.S)
