@@ -130,7 +130,7 @@ def _remove(path):
 
 @contextlib.contextmanager
 def exercise(number):
-    """Check an answer: `with exercise(1): assert ...` prints "pass", or in one line what is wrong, and raises nothing."""
+    """Check an answer: `with exercise(1): assert ...` prints "pass", or in a line what is wrong, and raises nothing."""
     try:
         yield
     except Exception as error:  # a learner's code may raise anything
