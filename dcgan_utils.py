@@ -53,16 +53,15 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 __all__ = [
-    "Dataset", "load_dataset", "house_numbers_standin", "to_model_range", "to_uint8", "check_positive", "check_share",
-    "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics", "build_discriminator",
-    "discriminator_loss", "generator_loss", "make_noise", "make_train_step", "default_epochs", "train", "load_history",
-    "MeasuringNet", "build_measuring_net", "train_measuring_net", "load_measuring_net", "generate_images", "evaluate",
-    "frechet_distance", "kernel_distance", "inception_score", "manifold_scores", "class_shares", "class_imbalance",
-    "nearest_images", "memorisation",
-    "Experiment", "run_experiments", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
-    "Diagnosis", "diagnose_run",
-    "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs", "plot_architecture",
-    "run_folder", "shown_path", "smoke_mode", "exercise",
+    "Dataset", "load_dataset", "house_numbers_standin", "labelled_subset", "to_model_range", "to_uint8",
+    "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics",
+    "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "make_train_step",
+    "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net", "train_measuring_net",
+    "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance", "inception_score",
+    "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation", "Experiment",
+    "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
+    "Diagnosis", "diagnose_run", "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs",
+    "plot_architecture", "run_folder", "shown_path", "smoke_mode", "exercise",
 ]
 
 
@@ -575,6 +574,36 @@ def _read_idx(path):
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
+
+
+def labelled_subset(data, count, *, seed):
+    """Which images have a label where labels are few: int64 `(count,)`, different indices, as many of each class.
+
+    Args:
+        data: a `Dataset` with labels.
+        count: a multiple of the number of classes.
+        seed: of the draw; each seed is another subset.
+
+    Raises:
+        ValueError: no labels, a count that does not go into equal parts, or a class with too few images.
+    """
+    if data.labels is None:
+        raise ValueError(f"{data.source}: these images have no labels, so none can be chosen; name the classes by "
+                         "sub-folders, or give labels to Dataset.")
+    check_positive(count=count)
+    classes = len(data.class_names)
+    each, left = divmod(count, classes)
+    if left:
+        raise ValueError(f"count is {count}, which cannot be shared out equally; wanted a multiple of the {classes} "
+                         f"classes, such as {(each + 1) * classes}.")
+    for name, there in data.counts.items():
+        if there < each:
+            most = classes * min(data.counts.values())
+            raise ValueError(f"count is {count}, so {each} of each class, but class {name!r} has {there or 'no'} "
+                             "images; " + (f"wanted at most {most}." if most else "leave the class out."))
+    random = np.random.default_rng(seed)
+    return np.concatenate([random.permutation(np.flatnonzero(data.labels == label))[:each]
+                           for label in range(classes)])
 
 
 def check_positive(**values):
@@ -1791,8 +1820,8 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
-        processes: how many at a time; default one a CPU core, at most 8. Each needs about 1 GB of memory. With 1 a run
-            is made in this process on all cores, where sums may round differently than on one core.
+        processes: how many at a time, see `side_by_side`. Each needs about 1 GB of memory. With 1 a run is made on all
+            cores, where sums may round differently than on one core.
 
     Returns:
         The rows of `load_experiments(group)` that belong to these experiments, in their order.
@@ -1810,10 +1839,9 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     if (not seeds or len(set(seeds)) < len(seeds)
             or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds)):
         raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
-    processes = min(8, loky.cpu_count()) if processes is None else processes
-    check_positive(processes=processes)
+    if processes is not None:
+        check_positive(processes=processes)
     if smoke_mode():
-        processes = 1
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
@@ -1824,7 +1852,10 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
-    _run_jobs(jobs, 1 if tf.config.list_physical_devices("GPU") else processes)
+    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
+    total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
+    side_by_side(_run_experiment, jobs, total=total, done=lambda: sum(map(_epochs_done, folders)), unit="epoch",
+                 processes=processes)
     results = load_experiments(group)
     results = results[results.experiment.isin(names)]
     return results.sort_values("experiment", key=lambda column: column.map(names.index), kind="stable",
@@ -1860,8 +1891,26 @@ def _epochs_of(experiment, data):
     return experiment.settings.get("epochs") or default_epochs(len(data.images))
 
 
-def _run_jobs(jobs, processes):
-    """Run them in this many processes, under one progress bar that counts epochs."""
+def side_by_side(function, jobs, *, total, done, unit, processes=None):
+    """Call `function(*job)` for every job, each in a process of its own on one CPU core, under one progress bar.
+
+    Small nets gain little from a second core, so two runs side by side take hardly longer than one. With a GPU the jobs
+    run one after the other in this process. The processes end with this one.
+
+    Args:
+        function: keeps its results in files; what it returns is dropped, what it prints as well.
+        jobs: tuples of arguments.
+        total, done, unit: what the bar counts: how many in all, a function that says how many are done, and their name.
+        processes: how many at a time; default one a CPU core, at most 8. 1 is this process, with all cores.
+
+    Raises:
+        RuntimeError: a process was killed, by a lack of memory for instance.
+        Exception: what a job raised; the others are stopped.
+    """
+    processes = min(8, loky.cpu_count()) if processes is None else processes
+    check_positive(processes=processes)
+    if tf.config.list_physical_devices("GPU") or smoke_mode():
+        processes = 1
     parent = os.getpid()
 
     def begin():  # not at the top level, so that TensorFlow is imported, and prints, after it
@@ -1876,24 +1925,22 @@ def _run_jobs(jobs, processes):
 
         threading.Thread(target=end_with_parent, daemon=True).start()
 
-    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
-    total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
-    with tqdm(total=total, initial=sum(map(_epochs_done, folders)), file=sys.stdout, leave=False, unit="epoch",
-              mininterval=0.5) as bar:
+    with tqdm(total=total, initial=done(), file=sys.stdout, leave=False, unit=unit, mininterval=0.5) as bar:
         if processes == 1 or not jobs:
             for job in jobs:
-                _run_experiment(*job)
-                bar.update(sum(map(_epochs_done, folders)) - bar.n)
+                with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
+                    function(*job)
+                bar.update(done() - bar.n)
             return
         environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
         pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin, env=environment)
         try:
-            waiting = {pool.submit(_run_experiment, *job) for job in jobs}
+            waiting = {pool.submit(function, *job) for job in jobs}
             while waiting:
-                done, waiting = concurrent.futures.wait(waiting, 1, concurrent.futures.FIRST_COMPLETED)
-                for future in done:
+                finished, waiting = concurrent.futures.wait(waiting, 1, concurrent.futures.FIRST_COMPLETED)
+                for future in finished:
                     future.result()
-                bar.update(sum(map(_epochs_done, folders)) - bar.n)
+                bar.update(done() - bar.n)
             pool.shutdown()
         except loky.process_executor.TerminatedWorkerError as error:
             raise RuntimeError("a process was killed, perhaps for lack of memory. What is finished is kept: run again "
@@ -1911,18 +1958,17 @@ def _run_experiment(experiment, seed, data, folder):
     """Train one experiment from one seed, measure it, and write `experiment.json`, which says that it is finished."""
     run_dir = _experiment_dir(experiment.name, seed, folder)
     row, diverged = {"experiment": experiment.name, "seed": seed}, ""
-    with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
-        try:
-            train(*experiment.build(data.image_shape, seed), data, run_dir, seed=seed, wandb_group=folder.name,
-                  **experiment.arguments())
-        except FloatingPointError as error:
-            diverged = str(error)
-        with contextlib.suppress(LookupError, FileNotFoundError):
-            net, training = _training_features(data)
-            generator = keras.models.load_model(run_dir / "generator_last.keras")
-            features = net.features(generate_images(generator, min(5000, len(training)), seed=1000 + seed))
-            shares = class_shares(net.probabilities(features))
-            row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
+    try:
+        train(*experiment.build(data.image_shape, seed), data, run_dir, seed=seed, wandb_group=folder.name,
+              **experiment.arguments())
+    except FloatingPointError as error:
+        diverged = str(error)
+    with contextlib.suppress(LookupError, FileNotFoundError):
+        net, training = _training_features(data)
+        generator = keras.models.load_model(run_dir / "generator_last.keras")
+        features = net.features(generate_images(generator, min(5000, len(training)), seed=1000 + seed))
+        shares = class_shares(net.probabilities(features))
+        row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
     row |= {"diverged": diverged, "settings": _job_settings(experiment, data)}
     with _replacing(run_dir / "experiment.json") as partial:
         partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")

@@ -665,3 +665,39 @@ def test_paths_are_shown_without_the_folders_above_the_project(tmp_path, monkeyp
     assert du.shown_path(Path(du.__file__).parent / "outputs" / "run") == "outputs/run"
     monkeypatch.chdir(tmp_path)
     assert du.shown_path(tmp_path / "run") == "run"
+
+
+# Few labels
+
+def labelled(counts, **others):
+    """Images with so many of each class, classes mixed."""
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.uint8)
+    return du.Dataset(np.zeros((len(labels), 4, 4, 1), np.uint8), labels, tuple("abc"), **others)
+
+
+def test_labelled_subset_has_as_many_of_each_class_and_none_twice():
+    data = labelled([20, 30, 10])
+    indices = du.labelled_subset(data, 30, seed=0)
+    assert indices.shape == (30,) and len(set(indices.tolist())) == 30
+    assert np.bincount(data.labels[indices]).tolist() == [10, 10, 10]
+
+
+def test_labelled_subset_depends_on_its_seed_alone():
+    data = labelled([20, 30, 10])
+    draws = [du.labelled_subset(data, 6, seed=seed) for seed in (0, 0, 1)]
+    np.random.seed(3)
+    assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
+    assert np.array_equal(draws[0], du.labelled_subset(data, 6, seed=0))
+
+
+@pytest.mark.parametrize("data, count, words", [
+    (labelled([5, 5, 5]), 0, "count is 0; wanted a whole number of at least 1"),
+    (labelled([5, 5, 5]), 3.0, "count is 3.0; wanted a whole number"),
+    (labelled([5, 5, 5]), 10, "count is 10, which cannot be shared out equally; wanted a multiple of the 3 classes, "
+                              "such as 12"),
+    (labelled([5, 4, 5]), 15, "count is 15, so 5 of each class, but class 'b' has 4 images; wanted at most 12"),
+    (labelled([5, 5, 0]), 3, "count is 3, so 1 of each class, but class 'c' has no images; leave the class out"),
+    (du.Dataset(np.zeros((3, 4, 4, 1), np.uint8), source="mine"), 3, "mine: these images have no labels")])
+def test_labelled_subset_refuses_what_cannot_be(data, count, words):
+    with pytest.raises(ValueError, match=words):
+        du.labelled_subset(data, count, seed=0)

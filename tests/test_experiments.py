@@ -316,24 +316,32 @@ def test_an_experiment_that_diverges_is_recorded_and_the_others_still_run(output
 
 def test_smoke_mode_trains_one_experiment_from_one_seed_for_two_epochs(outputs, monkeypatch):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
-    trained = []
-    monkeypatch.setattr(dcgan, "_run_jobs", lambda jobs, processes: trained.extend([
-        (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], processes)
-        for experiment, seed, data, folder in jobs]))
+    trained, parent = [], os.getpid()
+    monkeypatch.setattr(dcgan, "_run_experiment", lambda experiment, seed, data, folder: trained.append(
+        (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], os.getpid())))
     results = run(tiny("a", epochs=9), tiny("b", epochs=9), tiny("c"), seeds=(3, 4), processes=None)
-    assert trained == [("a-seed3", 2, 1)] and results.experiment.tolist() == ["a"]
+    assert trained == [("a-seed3", 2, parent)] and results.experiment.tolist() == ["a"]
 
 
 @pytest.mark.parametrize("cores, gpus, given, wanted", [
-    (3, [], None, 3), (64, [], None, 8), (64, [], 20, 20), (3, [], 2, 2), (3, ["GPU:0"], 2, 1)])
-def test_processes_are_as_many_as_cores_and_one_with_a_gpu(cores, gpus, given, wanted, outputs, monkeypatch):
-    used = []
+    (3, [], None, 3), (64, [], None, 8), (64, [], 20, 20), (3, [], 2, 2), (3, ["GPU:0"], 2, "here"),
+    (3, [], 1, "here")])
+def test_processes_are_as_many_as_cores_and_none_of_its_own_with_a_gpu(cores, gpus, given, wanted, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def pool(processes, **options):
+        raise Asked(processes)
+
+    def job(number):
+        raise Asked("here")
+
     monkeypatch.setattr(dcgan.loky, "cpu_count", lambda: cores)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    monkeypatch.setattr(dcgan, "_run_jobs", lambda jobs, processes: used.append(processes))
-    monkeypatch.setattr(dcgan, "load_experiments", lambda group: pd.DataFrame({"experiment": ["base"]}))
-    run(tiny(), seeds=range(10), processes=given)
-    assert used == [wanted]
+    monkeypatch.setattr(dcgan.loky, "ProcessPoolExecutor", pool)
+    with pytest.raises(Asked) as asked:
+        dcgan.side_by_side(job, [(i,) for i in range(30)], total=30, done=lambda: 0, unit="job", processes=given)
+    assert asked.value.args == (wanted,)
 
 
 def test_a_single_run_is_made_in_a_process_of_its_own_like_the_others(outputs):
