@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks bench quality measuring-net stamp
+.PHONY: train test notebooks handout bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -15,13 +15,22 @@ train: .venv/ready
 	$(BIN)/papermill notebooks/04_training.ipynb outputs/$(RUN)/04_training.ipynb --cwd notebooks \
 		--no-progress-bar --stdout-file /dev/stdout -p DATASET "$(DATA)" -p RUN "$(RUN)" $(if $(EPOCHS),-p EPOCHS $(EPOCHS))
 
+# the notebooks run as copies in which every exercise is checked twice: as it stands, and solved
 test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
-	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 notebooks
+	@$(BIN)/python tests/tools/exercises.py
+	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
 notebooks: .venv/ready
 	@$(BIN)/python tests/tools/notebooks.py $(NOTEBOOKS)
+
+# the notebooks without their solutions, for a class
+handout: .venv/ready
+	@$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --output-dir=outputs/handout \
+		--NotebookExporter.preprocessors='["nbgrader.preprocessors.ClearSolutions"]' \
+		--ClearSolutions.enforce_metadata=False --ClearSolutions.text_stub= notebooks/*.ipynb
+	@echo "outputs/handout: $$(ls outputs/handout | wc -l) notebooks without solutions"
 
 bench: .venv/ready
 	@$(BIN)/python tests/tools/bench.py
