@@ -1,4 +1,4 @@
-"""What the text says of the experiments, against the committed results."""
+"""What the text says of the experiments and of the semi-supervised draws, against the committed results."""
 
 import os
 import re
@@ -14,6 +14,7 @@ import dcgan_utils as dcgan
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = pd.read_csv(ROOT / "outputs" / "experiments.csv")
+DRAWS = pd.read_csv(ROOT / "outputs" / "semi_supervised.csv")
 NOTEBOOK = "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / "06_experiments.ipynb", 4).cells
                      if cell.cell_type == "markdown")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,3 +57,14 @@ def test_the_experiment_in_the_readme_runs(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^base .* 1 ", done.stdout, flags=re.M | re.S)
+
+
+def test_errors_in_the_readme_are_those_of_the_draws():
+    rows = re.findall(r"^\| (\w+), ([\d,]+) labels, (\d+) draws \| (.*?) \| (.*?) \|$", README, flags=re.M)
+    assert len(rows) == 5
+    for data, labels, draws, *claims in rows:
+        for kind, claim in zip(("labels only", "feature matching"), claims):
+            mine = DRAWS[DRAWS.data.str.startswith(data.lower()) & (DRAWS.labels == int(labels.replace(",", "")))
+                         & (DRAWS.kind == kind)]
+            assert sorted(mine.draw) == list(range(int(draws)))
+            assert claim == f"{mine.test_error.mean():.2f} \u00b1 {mine.test_error.std():.2f}", (data, labels, kind)
