@@ -30,10 +30,10 @@ REPEATS = 5
 TUTORIAL_BATCH, TUTORIAL_LATENT_DIM = 256, 100
 
 
-def tutorial_step():
+def tutorial_trainer():
     """Nets and train step of tensorflow.org/tutorials/generative/dcgan: its layers, Adam 1e-4, dropout 0.3.
 
-    Returns `(generator, step)`; `step(real, noise)` takes images in [-1, 1] and as many noise vectors.
+    Returns `(generator, step, variables)`; `step(real, noise)` takes images in [-1, 1] and as many noise vectors.
     """
     import keras
     import tensorflow as tf
@@ -69,7 +69,8 @@ def tutorial_step():
             optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
         return g_loss
 
-    return generator, step
+    variables = [variable.value for part in (generator, discriminator, *optimizers) for variable in part.variables]
+    return generator, step, variables
 
 
 def default_step(images):
@@ -106,7 +107,7 @@ def measure(deterministic):
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     times = {"tutorial": [], "step": [], "epoch": []}
-    (_, step), (batch, bare) = tutorial_step(), default_step(images)
+    (_, step, _), (batch, bare) = tutorial_trainer(), default_step(images)
     tutorial_batch = (tf.random.stateless_normal([TUTORIAL_BATCH, 28, 28, 1], [0, 1]),
                       tf.random.stateless_normal([TUTORIAL_BATCH, TUTORIAL_LATENT_DIM], [0, 0]))
 

@@ -23,7 +23,7 @@ import pandas as pd
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from bench import TUTORIAL_BATCH, tutorial_step
+from bench import TUTORIAL_BATCH, tutorial_trainer
 
 SEEDS = (0, 1, 2)
 IMAGES = 10_000
@@ -57,7 +57,7 @@ def default_run(seed):
 def tutorial_run(seed, seconds):
     keras.utils.set_random_seed(seed)
     images = dcgan.load_dataset("mnist").images
-    generator, step = tutorial_step()
+    generator, step, _ = tutorial_trainer()
     order, steps, started = np.random.default_rng(seed), 0, time.perf_counter()
     latent_dim = generator.input_shape[-1]
     while time.perf_counter() - started < seconds:

@@ -1,0 +1,119 @@
+"""Distance to the real images while training, for the tables of `make bench`: the default nets and the tutorial's.
+
+`curve(nets, seed, epochs)` trains in a process of its own on one core, so that two run side by side, and keeps
+the Frechet distance of 10,000 images by `mnist-1` in `outputs/bench/NETS-SEED/curve.csv` with a checkpoint an epoch: what
+is cut off goes on, what is finished is not trained again. Time is left out here; `bench.py` measures it.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import concurrent.futures
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import pandas as pd
+
+SEEDS = (0, 1, 2)
+IMAGES = 10_000  # measured at each point
+# parts of an epoch after which the distance is measured
+POINTS = {"tutorial": [1.0], "default": [1 / 16] * 16 + [1 / 8] * 8 + [1 / 4]}
+
+
+def folder(nets, seed):
+    import dcgan_utils as dcgan
+    return dcgan.run_folder("bench") / f"{nets}-{seed}"
+
+
+def load_curve(nets, seed):
+    """Columns epoch (a float), images, frechet_distance."""
+    path = folder(nets, seed) / "curve.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame({"epoch": [], "images": [], "frechet_distance": []})
+
+
+def trainer(nets, seed, images):
+    """`(batch, step(indices, number), generator to measure, what to keep)` of one of the two."""
+    import keras
+    import tensorflow as tf
+
+    import bench
+    import dcgan_utils as dcgan
+    keras.utils.set_random_seed(seed)
+    if nets == "default":
+        batch, step, averaged, variables = bench.default_trainer(seed)
+        pixels = tf.constant(images)
+        return batch, lambda indices, number: step(pixels, indices, number), averaged, variables
+    generator, step, variables = bench.tutorial_trainer()
+
+    def tutorial_step(indices, number):
+        noise = dcgan.make_noise(len(indices), bench.TUTORIAL_LATENT_DIM, seed=seed, step=number)
+        step(dcgan.to_model_range(images[indices]), noise)
+
+    return bench.TUTORIAL_BATCH, tutorial_step, generator, variables
+
+
+def train_curve(nets, seed, epochs):
+    import tensorflow as tf
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    import dcgan_utils as dcgan
+    data = dcgan.load_dataset("mnist")
+    if data.notice:
+        raise SystemExit("the full MNIST is needed: connect to the network or set DCGAN_DATA_DIR.")
+    net, count = dcgan.load_measuring_net(data), len(data.images)
+    real = net.features(dcgan._sample(data.images, IMAGES))
+    batch, step, generator, variables = trainer(nets, seed, data.images)
+    place = folder(nets, seed)
+    place.mkdir(parents=True, exist_ok=True)
+    checkpoint, steps = tf.train.Checkpoint(variables=variables), math.ceil(count / batch)
+    rows = load_curve(nets, seed).to_dict("records")
+    done = max((path for path in place.glob("epoch_*")), key=dcgan._epoch_of, default=None)
+    first = dcgan._epoch_of(done) if done else 0
+    if done:
+        checkpoint.read(str(done / "state")).assert_consumed()
+        rows = [row for row in rows if row["epoch"] <= first]
+    lengths = itertools.chain(POINTS[nets], itertools.repeat(POINTS[nets][-1]))
+    points = list(itertools.takewhile(lambda epoch: epoch <= epochs, itertools.accumulate(lengths)))
+    points = {round(epoch * steps): epoch for epoch in points}
+    for epoch in range(first, epochs):
+        order = np.random.default_rng([seed, epoch + 1]).permutation(count).astype(np.int32)
+        for i in range(steps):
+            number = epoch * steps + i
+            step(order[i * batch:(i + 1) * batch], number)
+            if number + 1 in points:
+                features = net.features(dcgan.generate_images(generator, IMAGES, seed=1000 + seed))
+                rows.append({"epoch": points[number + 1], "images": epoch * count + min(count, (i + 1) * batch),
+                             "frechet_distance": round(dcgan.frechet_distance(real, features), 4)})
+                print(nets, seed, rows[-1], flush=True)
+        with dcgan._replacing(place / f"epoch_{epoch + 1:04d}") as partial:
+            partial.mkdir()
+            checkpoint.write(str(partial / "state"))
+        with dcgan._replacing(place / "curve.csv") as partial:
+            pd.DataFrame(rows).to_csv(partial, index=False)
+        for old in place.glob("epoch_*"):
+            if dcgan._epoch_of(old) < epoch + 1:
+                dcgan._remove(old)
+
+
+def train_curves(wanted):
+    """Train all of `(nets, seed, epochs)` that are not finished, two at a time."""
+    def one(job):
+        nets, seed, epochs = job
+        if load_curve(nets, seed)["epoch"].max() != epochs:
+            subprocess.run([sys.executable, __file__, nets, str(seed), str(epochs)], check=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, wanted))
+
+
+if __name__ == "__main__":
+    train_curve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
