@@ -32,8 +32,9 @@ handout: .venv/ready
 		--ClearSolutions.enforce_metadata=False --ClearSolutions.text_stub= notebooks/*.ipynb
 	@echo "outputs/handout: $$(ls outputs/handout | wc -l) notebooks without solutions"
 
+# speed, floating-point rate and time to quality; make bench LONG=1 trains the tutorial's nets for 50 epochs, not 20
 bench: .venv/ready
-	@$(BIN)/python tests/tools/bench.py
+	@$(BIN)/python tests/tools/bench.py $(if $(LONG),long)
 
 # the default run beside the TensorFlow tutorial's nets, three seeds, into outputs/quality.csv
 quality: .venv/ready

@@ -20,6 +20,7 @@ import netrc
 import os
 import platform
 import re
+import reprlib
 import shutil
 import socket
 import sys
@@ -55,8 +56,8 @@ from tqdm import tqdm
 __all__ = [
     "Dataset", "load_dataset", "house_numbers_standin", "labelled_subset", "to_model_range", "to_uint8",
     "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics",
-    "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "make_train_step",
-    "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net", "train_measuring_net",
+    "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "replica_share", "make_train_step",
+    "make_train_loop", "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net", "train_measuring_net",
     "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance", "inception_score",
     "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation", "Experiment",
     "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
@@ -85,7 +86,7 @@ def run_folder(name):
     Raises:
         ValueError: the name is empty or would lead out of `outputs/`.
     """
-    if not name or Path(name).name != name or name in (".", ".."):
+    if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
         raise ValueError(f"run name {name!r}: give one folder name, without slashes, such as 'my-run'.")
     root = Path(_scratch_folder().name) if smoke_mode() else Path(__file__).resolve().parent / "outputs"
     return root / name
@@ -183,9 +184,10 @@ class Dataset:
                 f"{getattr(images, 'shape', '?')}; wanted uint8 (n, height, width, channels), channels 1 or 3.")
         if len(images) == 0:
             raise ValueError(f"{self.source}: no images; at least one is needed.")
-        if labels is not None and (labels.shape != (len(images),) or labels.dtype != np.uint8):
-            raise ValueError(f"{self.source}: labels are {labels.dtype} of shape {labels.shape}; wanted uint8 "
-                             f"({len(images)},), one for each image.")
+        if labels is not None and (getattr(labels, "shape", None) != (len(images),) or labels.dtype != np.uint8):
+            raise ValueError(f"{self.source}: labels are {getattr(labels, 'dtype', type(labels).__name__)} of shape "
+                             f"{getattr(labels, 'shape', '?')}; wanted uint8 ({len(images)},), one for each image.")
+        _check(class_names=self.class_names)
         if labels is not None and labels.max() >= len(self.class_names):
             raise ValueError(f"{self.source}: label {labels.max()} has no name among the {len(self.class_names)} of "
                              "class_names; give one for each label, from 0.")
@@ -374,7 +376,7 @@ def house_numbers_standin(folder, count=20_000, *, seed=0):
         ValueError: a count below 10.
         OSError: the folder cannot be written to.
     """
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 10:
+    if not _is_whole(count) or count < 10:
         raise ValueError(f"count is {count!r}; wanted a whole number of at least 10.")
     digits, random = load_dataset("mnist"), np.random.default_rng(seed)
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
@@ -514,7 +516,7 @@ def _load_csv(path):
         header = not all(str(cell).strip().lstrip("-").replace(".", "", 1).isdigit() for cell in first)
         table = pd.read_csv(path, header=0 if header else None)
     except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, pd.errors.ParserError) as error:
-        raise ValueError(f"{path}: not readable as CSV ({error}).") from error
+        raise ValueError(f"{path}: not readable as CSV ({error}); repair it or fetch it again.") from error
     has_label = str(table.columns[0]).strip().lower() == "label" if header else True
     pixels = table.iloc[:, 1:] if has_label else table
     side = math.isqrt(pixels.shape[1])
@@ -587,6 +589,7 @@ def labelled_subset(data, count, *, seed):
     Raises:
         ValueError: no labels, a count that does not go into equal parts, or a class with too few images.
     """
+    data = _as_dataset(data)
     if data.labels is None:
         raise ValueError(f"{data.source}: these images have no labels, so none can be chosen; name the classes by "
                          "sub-folders, or give labels to Dataset.")
@@ -609,14 +612,14 @@ def labelled_subset(data, count, *, seed):
 def check_positive(**values):
     """Refuse arguments that are not whole numbers of at least 1."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not _is_whole(value) or value < 1:
             raise ValueError(f"{name} is {value!r}; wanted a whole number of at least 1.")
 
 
 def check_share(**values):
     """Refuse arguments that are not numbers from 0 to below 1."""
     for name, value in values.items():
-        if not 0 <= value < 1:
+        if not _is_number(value) or not 0 <= value < 1:
             raise ValueError(f"{name} is {value!r}; wanted a number from 0 to below 1.")
 
 
@@ -707,7 +710,7 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
         stack += [layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, kernel_initializer=initial()),
                   *activation()]
     stack += [layers.Conv2DTranspose(image_shape[-1], kernel_size, strides=2, padding="same", activation="tanh",
-                                     kernel_initializer=initial())]
+                                     kernel_initializer=initial(), dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="generator")
 
 
@@ -726,7 +729,8 @@ class MinibatchStatistics(keras.layers.Layer):
         groups = (count + 3) // 4
         filled = tf.concat([inputs, tf.gather(inputs, tf.range(count, 4 * groups) % count)], axis=0)
         grouped = tf.reshape(filled, tf.concat([[groups, 4], tf.shape(inputs)[1:]], axis=0))
-        deviation = tf.sqrt(tf.math.reduce_variance(grouped, axis=1) + 1e-8)
+        variance = tf.math.reduce_variance(tf.cast(grouped, keras.config.floatx()), axis=1)  # too small for float16
+        deviation = tf.sqrt(variance + 1e-8)
         statistic = tf.repeat(tf.reduce_mean(deviation, axis=[1, 2, 3]), 4)[:count]
         channel = tf.broadcast_to(statistic[:, None, None, None], [count, height, width, 1])
         return tf.concat([inputs, tf.cast(channel, inputs.dtype)], axis=-1)
@@ -775,7 +779,8 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
     if minibatch_statistics:
         stack += [MinibatchStatistics()]
     stack += [convolution(width * 2 ** (halvings - 1), 3, 1), *activation(batch_norm), layers.Flatten(),
-              layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)))]
+              layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)),
+                           dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="discriminator")
 
 
@@ -814,6 +819,23 @@ def make_noise(count, latent_dim, *, seed, step=-1):
     return tf.random.stateless_normal([count, latent_dim], tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]))
 
 
+def replica_share(*batch):
+    """This replica's part of a batch, under `tf.distribute`: `(parts, share)`; all of it, and 1, without.
+
+    Args:
+        batch: tensors of the same first axis, one entry an image of the global batch.
+
+    Returns:
+        Each tensor's entries for this replica, and their share of the batch, a float32 scalar. Gradients are summed
+        over the replicas, so times its share a replica's mean loss becomes a part of the mean over the global batch.
+    """
+    replica, count = tf.distribute.get_replica_context(), tf.shape(batch[0])[0]
+    if replica.num_replicas_in_sync == 1:
+        return batch, tf.ones([], keras.config.floatx())
+    first, end = (count * (replica.replica_id_in_sync_group + i) // replica.num_replicas_in_sync for i in (0, 1))
+    return tuple(tensor[first:end] for tensor in batch), tf.cast((end - first) / count, keras.config.floatx())
+
+
 def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged_generator, *,
                     seed=0, averaging=0.999, losses=(discriminator_loss, generator_loss), penalty=None,
                     generator_every=1, discriminator_every=1):
@@ -839,33 +861,33 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
     """
     check_share(averaging=averaging)
     check_positive(generator_every=generator_every, discriminator_every=discriminator_every)
-    loss_of_discriminator, loss_of_generator = losses
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
-    latent_dim = generator.input_shape[-1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *generator.output_shape[1:]), tf.uint8),
                                   tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)])
     def train_step(images, indices, step):
+        noise = make_noise(tf.size(indices), generator.input_shape[-1], seed=seed, step=step)
+        (indices, noise), share = replica_share(indices, noise)
         real = to_model_range(tf.gather(images, indices))
-        noise = make_noise(tf.shape(real)[0], latent_dim, seed=seed, step=step)
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fake = generator(noise, training=True)
             real_logits = discriminator(real, training=True)
             fake_logits = discriminator(fake, training=True)
-            d_loss = loss_of_discriminator(real_logits, fake_logits)
-            g_loss = loss_of_generator(fake_logits)
+            d_loss = losses[0](real_logits, fake_logits)
+            g_loss = losses[1](fake_logits)
             if penalty:
                 d_loss += penalty(discriminator, real, fake)
-        g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables)
-        d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables)
+        g_scale, d_scale = generator_optimizer.scale_loss(share), discriminator_optimizer.scale_loss(share)
+        g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables, g_scale)
+        d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables, d_scale)
         if generator_every == 1 or step % generator_every == 0:
             generator_optimizer.apply(g_gradients, generator.trainable_variables)
         if discriminator_every == 1 or step % discriminator_every == 0:
             discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
 
-        steps_done = tf.cast(step, tf.float32)
-        decay = tf.minimum(float(averaging), (1 + steps_done) / (10 + steps_done))
+        steps_done = tf.cast(step, keras.config.floatx())
+        decay = tf.minimum((1 + steps_done) / (10 + steps_done), averaging)
         for average, weight in zip(averaged_generator.weights, generator.weights):
             average.assign(weight + decay * (average - weight))
         return {"d_loss": d_loss, "g_loss": g_loss,
@@ -875,6 +897,42 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
                 "d_fake_mean": tf.reduce_mean(tf.sigmoid(fake_logits))}
 
     return train_step
+
+
+def make_train_loop(train_step, images):
+    """Make a `tf.function` that takes several steps in one call, on every replica of the present `tf.distribute` strategy.
+
+    Args:
+        train_step: of `make_train_step`, made under the same strategy.
+        images: all training images, uint8 `(n, height, width, channels)`; a copy is put on each device.
+
+    Returns:
+        `train_loop(indices, first_step)`: which images make the batch of each step, int32 `(steps, batch)`, and the
+        number of the first step. It returns the metrics of each step, float32 `(steps, 6)`, in the order of the dict of
+        `train_step`, over the batches of all replicas.
+    """
+    strategy = tf.distribute.get_strategy()
+    devices = strategy.extended.worker_devices if tf.distribute.has_strategy() else [None]
+
+    def copy_of_images(context):
+        with tf.device(devices[context.replica_id_in_sync_group % len(devices)]):
+            return tf.constant(images)
+
+    copies = strategy.experimental_distribute_values_from_function(copy_of_images)
+
+    def step_of_replica(images, indices, step):
+        metrics = train_step.python_function(images, indices, step)
+        share = replica_share(indices)[1]
+        return share * tf.stack([tf.cast(value, share.dtype) for value in metrics.values()])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int64)])
+    def train_loop(indices, first_step):
+        numbers = first_step + tf.range(tf.shape(indices, tf.int64)[0])
+        return tf.map_fn(
+            lambda batch: strategy.reduce("SUM", strategy.run(step_of_replica, (copies, *batch)), axis=None),
+            (indices, numbers), fn_output_signature=keras.config.floatx(), parallel_iterations=1)
+
+    return train_loop
 
 
 def default_epochs(count, images_seen=600_000):
@@ -905,9 +963,9 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     Args:
         generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
-        run_dir: the folder; made if missing.
+        run_dir: the folder; made if missing. Under `tf.distribute`, all workers must reach the same one; the chief writes.
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
-        batch_size: images in a step; an epoch's last batch holds what is left.
+        batch_size: images in a step, of all replicas together; an epoch's last batch holds what is left.
         learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
         averaging, losses, penalty, generator_every, discriminator_every: see `make_train_step`.
         seed: of the order of the images and of the noise.
@@ -925,7 +983,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
 
     Raises:
         ValueError: an illegal argument, or a folder whose run has other settings; the differences are listed.
-        RuntimeError: another process trains in this folder, or none of its checkpoints can be read.
+        RuntimeError: another process trains in this folder, none of its checkpoints can be read, or, under
+            `tf.distribute`, another worker is gone.
         FloatingPointError: a loss became NaN or infinite; names epoch and step.
         OSError: the folder cannot be written to; earlier files are intact.
         KeyboardInterrupt: stopped by the user, after pictures and generator are saved.
@@ -943,6 +1002,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         if tuple(shape) != data.image_shape:
             raise ValueError(f"the {net.name} is made for images of shape {tuple(shape)}, the data are "
                              f"{data.image_shape}; build it with image_shape=data.image_shape.")
+    _check_replicas(generator, count % batch_size or batch_size, generator_every, discriminator_every)
     if measuring_net is None:
         try:
             measuring_net = load_measuring_net(data)
@@ -953,7 +1013,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                          f"{measuring_net.model.input_shape[1:]}, the data are {data.image_shape}.")
 
     run_dir = Path(run_dir)
-    with _locked(run_dir):
+    with _locked(run_dir) if _is_chief() else _silence():
         if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
             tf.config.experimental.enable_op_determinism()
         settings = {
@@ -967,7 +1027,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         config = _agree_on_config(run_dir, settings, epochs, data)
         run = _Run(generator, discriminator, data.images, run_dir, config, measuring_net,
                    on_picture or (lambda path: None), losses, penalty)
-        return run.go_on(epochs, wandb_project if tracking else None, wandb_group)
+        return run.go_on(epochs, wandb_project if tracking and _is_chief() else None, wandb_group)
 
 
 def _check_training(count, *, epochs, batch_size, learning_rate, generator_learning_rate, beta_1, beta_2, averaging,
@@ -978,16 +1038,23 @@ def _check_training(count, *, epochs, batch_size, learning_rate, generator_learn
              "discriminator_every": discriminator_every, "picture_every": picture_every}
     check_positive(**{name: value for name, value in whole.items() if value is not None})
     check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    for name, rate in rates.items():
-        if rate is not None and not 0 < rate < math.inf:
-            raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
+    _check(**{name: rate for name, rate in rates.items() if rate is not None}, losses=losses, penalty=penalty)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
-    if len(losses) != 2 or not all(map(callable, losses)):
-        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss and the generator's.")
-    if penalty is not None and not callable(penalty):
-        raise ValueError(f"penalty is {penalty!r}; wanted None or a function of the discriminator, real images and "
-                         "generated ones.")
+
+
+def _check_replicas(generator, smallest_batch, generator_every, discriminator_every):
+    """Refuse what cannot be trained on the replicas of the present `tf.distribute` strategy."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if isinstance(generator.weights[0].value, tf.distribute.DistributedValues) != tf.distribute.has_strategy():
+        raise ValueError("nets and training belong to different strategies: build the nets and call train within the "
+                         "same strategy.scope().")
+    if smallest_batch < replicas:
+        raise ValueError(f"the last batch of an epoch holds {smallest_batch} images, too few for {replicas} replicas; "
+                         "choose another batch_size.")
+    if replicas > 1 and max(generator_every, discriminator_every) > 1:
+        raise ValueError(f"generator_every is {generator_every}, discriminator_every is {discriminator_every}; wanted "
+                         "1 with several replicas, since TensorFlow cannot skip an update there.")
 
 
 @contextlib.contextmanager
@@ -1064,8 +1131,26 @@ def _agree_on_config(run_dir, settings, epochs, data):
 
 
 def _save_config(run_dir, config):
+    if not _is_chief():
+        return
     with _replacing(run_dir / "config.json") as partial:
         partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_chief():
+    """True for the one process that writes, prints and tracks; false for the other workers under `tf.distribute`."""
+    return tf.distribute.get_strategy().extended.should_checkpoint
+
+
+def _wait_for_all_workers():
+    strategy = tf.distribute.get_strategy()
+    strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None).numpy()
+
+
+@contextlib.contextmanager
+def _silence():
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 class _Run:
@@ -1080,9 +1165,12 @@ class _Run:
         self.ruler = _Ruler(measuring_net, images, settings["seed"]) if measuring_net and len(images) >= 10 else None
         optimizers = [keras.optimizers.Adam(settings[rate], settings["beta_1"], settings["beta_2"])
                       for rate in ("generator_learning_rate", "learning_rate")]
-        self.train_step = make_train_step(
+        if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
+            optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
+        train_step = make_train_step(
             generator, discriminator, *optimizers, self.averaged, losses=losses, penalty=penalty,
             **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
+        self.train_loop = make_train_loop(train_step, images)
         holders = (generator, discriminator, self.averaged, self.best, *optimizers)
         self.checkpoint = tf.train.Checkpoint(
             **{f"variables_{i}": [variable.value for variable in holder.variables] for i, holder in enumerate(holders)})
@@ -1095,6 +1183,7 @@ class _Run:
         if done >= epochs:
             print(f"{shown_path(self.run_dir)} has {done} epochs already; nothing to train.")
             self._finish(done)  # a kill may have come before it
+            _wait_for_all_workers()
             return load_history(self.run_dir)
         every, batch_size = self.settings["picture_every"], self.settings["batch_size"]
         steps = math.ceil(len(self.images) / batch_size)
@@ -1115,13 +1204,12 @@ class _Run:
             print(f"Frechet distance of {known['images']:,} images by {net.name}: real against real "
                   f"{known['real_against_real']:.2f}, before training {known['before_training']:.1f}."
                   + ("" if net.comparable else " This net is your own: its distances compare only with each other."))
-        images = tf.constant(self.images)
         bar = tqdm(total=(epochs - done) * steps, file=sys.stdout, leave=False, unit="step", mininterval=0.5)
         try:
             for epoch in range(done + 1, epochs + 1):
                 bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
                 started = time.perf_counter()
-                means = self._train_epoch(images, epoch, batch_size, (epoch - 1) * steps, bar)
+                means = self._train_epoch(epoch, batch_size, (epoch - 1) * steps, bar)
                 row = {"epoch": epoch, "step": epoch * steps, "seconds": round(time.perf_counter() - started, 3),
                        **means, "g_accuracy": 1 - means["d_fake_accuracy"], "frechet_distance": "", "diversity": ""}
                 self.history.append(row)
@@ -1143,6 +1231,7 @@ class _Run:
             if self.ruler:
                 self.ruler.print_cost(sum(row["seconds"] for row in self.history[done:]))
             self._finish(epochs, tracker)
+            _wait_for_all_workers()
         except (KeyboardInterrupt, FloatingPointError) as error:
             bar.close()
             stopped_in, kept = len(self.history) + 1, self._restore()
@@ -1151,31 +1240,34 @@ class _Run:
                     + ("Train again with the same settings to go on from there." if isinstance(error, KeyboardInterrupt)
                        else "Choose a lower learning rate and another run folder."))
             raise type(error)(f"{error if error.args else f'stopped in epoch {stopped_in}'}. {hint}") from None
+        except tf.errors.OpError as error:
+            if not tf.distribute.has_strategy():
+                raise
+            raise RuntimeError(f"the replicas lost each other in epoch {len(self.history) + 1}: a worker ended or cannot be "
+                               "reached. Start all of them again: the run goes on from the last checkpoint.") from error
         finally:
             bar.close()
             tracker.close()
         return load_history(self.run_dir)
 
-    def _train_epoch(self, images, epoch, batch_size, first_step, bar):
+    def _train_epoch(self, epoch, batch_size, first_step, bar):
         """One epoch; the mean of each metric over its images."""
         order = np.random.default_rng([self.settings["seed"], epoch]).permutation(len(self.images)).astype(np.int32)
-        totals, pending = np.zeros(len(_METRICS)), []
-        for start in range(0, len(order), batch_size):
-            indices = order[start:start + batch_size]
-            step = first_step + start // batch_size
-            pending.append((len(indices), self.train_step(images, indices, step)))
-            if len(pending) == 16 or start + batch_size >= len(order):  # so that a GPU is not made to wait at each step
-                counts = np.array([count for count, _ in pending])
-                values = np.array([[float(metrics[name]) for name in _METRICS] for _, metrics in pending])
-                bad = ~np.isfinite(values).all(axis=1)
-                if bad.any():
-                    at = bad.argmax()
-                    raise FloatingPointError(f"a loss became NaN or infinite in epoch {epoch}, step "
-                                             f"{step - len(pending) + 1 + at}: d_loss {values[at, 0]}, "
-                                             f"g_loss {values[at, 1]}")
-                totals += counts @ values
-                bar.update(len(pending))
-                pending.clear()
+        whole = len(order) // batch_size * batch_size
+        calls = np.split(order[:whole].reshape(-1, batch_size), range(16, whole // batch_size, 16))
+        if whole < len(order):
+            calls.append(order[None, whole:])
+        totals, step = np.zeros(len(_METRICS)), first_step
+        for indices in calls:
+            values = self.train_loop(indices, step).numpy().astype(np.float64)
+            bad = ~np.isfinite(values).all(axis=1)
+            if bad.any():
+                at = bad.argmax()
+                raise FloatingPointError(f"a loss became NaN or infinite in epoch {epoch}, step {step + at}: "
+                                         f"d_loss {values[at, 0]}, g_loss {values[at, 1]}")
+            totals += indices.shape[1] * values.sum(axis=0)
+            bar.update(len(indices))
+            step += len(indices)
         return dict(zip(_METRICS, (totals / len(order)).tolist()))
 
     def _grid_path(self, epoch):
@@ -1183,6 +1275,8 @@ class _Run:
 
     def _save(self, epoch, tracker):
         """Picture, metrics and checkpoint of an epoch; the checkpoint last, since it is what counts."""
+        if not _is_chief():
+            return
         grid = make_grid(to_uint8(self.averaged(self.noise, training=False)))
         with _replacing(self._grid_path(epoch)) as partial:
             imageio.imwrite(partial, grid.squeeze())
@@ -1196,6 +1290,8 @@ class _Run:
         tracker.log(self.history[-1] if epoch else {"epoch": 0}, grid)
 
     def _save_history(self):
+        if not _is_chief():
+            return
         with _replacing(self.run_dir / "metrics.csv") as partial:
             with open(partial, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, _COLUMNS)
@@ -1240,6 +1336,8 @@ class _Run:
 
     def _finish(self, epoch, tracker=None):
         """Write the GIF and the averaged generators as of `epoch`, the epoch of the newest checkpoint."""
+        if not _is_chief():
+            return
         every = self.settings["picture_every"]
         pictured = [*range(0, epoch, every), epoch]
         stride = math.ceil((len(pictured) - 1) / 60) or 1
@@ -1276,6 +1374,7 @@ class _Tracker:
         self.run = None
         if project is None or os.environ.get("WANDB_MODE") == "disabled":
             return
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # reports would wait for a silent server at the end
         with self._guarded():
             import wandb
             self.wandb = wandb
@@ -1284,13 +1383,16 @@ class _Tracker:
                     self.run = wandb.init(
                         project=project, group=group, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name,
                         resume="allow", config={name: value for name, value in config.items() if name != "run_id"},
-                        settings=wandb.Settings(silent=True, console="off", init_timeout=15, finish_timeout=30))
+                        settings=wandb.Settings(
+                            silent=True, console="off", finish_timeout=30,
+                            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", 15))))
                     break
                 except Exception as error:
                     if mode == "offline":
                         raise
                     print(f"Weights & Biases: {_first_line(error)}; recording offline instead.")
-                    wandb.teardown()  # or the run counts as begun
+                    with contextlib.suppress(Exception):  # its process may have ended by what the server sent
+                        wandb.teardown()  # or the run counts as begun
             self.run.define_metric("*", step_metric="epoch")
             self.run.define_metric("frechet_distance", step_metric="epoch", summary="min,last")
             if self.run.offline:
@@ -1351,7 +1453,21 @@ def load_history(run_dir):
     path = Path(run_dir) / "metrics.csv"
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
-    return pd.read_csv(path)
+    with _readable(path):
+        history = pd.read_csv(path)
+        _check(**{"metrics.csv": history})
+    return history
+
+
+@contextlib.contextmanager
+def _readable(path):
+    """Name the file of a run whose content is not what was written."""
+    try:
+        yield
+    except Exception as error:  # readers raise whatever broken bytes lead them to
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{shown_path(path)}: missing or corrupt ({_first_line(error)}); restore it, or train the run "
+                   "again.") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1383,9 +1499,12 @@ class MeasuringNet:
     accuracy: float
     comparable: bool = False
 
+    def __post_init__(self):
+        _check(model=self.model, class_names=self.class_names)
+
     @functools.cached_property
     def _body(self):
-        return keras.Model(self.model.inputs, self.model.get_layer("features").output)
+        return keras.Model(self.model.inputs[0], self.model.get_layer("features").output)
 
     def features(self, images):
         """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`.
@@ -1393,16 +1512,19 @@ class MeasuringNet:
         Raises:
             ValueError: another shape, or not uint8.
         """
-        images, wanted = np.asarray(images), self.model.input_shape[1:]
+        images, wanted = _as_array(images), self.model.input_shape[1:]
         if images.dtype != np.uint8 or images.shape[1:] != wanted or len(images) == 0:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}; measuring net {self.name} wants "
                              f"uint8 (n, {', '.join(map(str, wanted))}), n at least 1; to_uint8 converts from [-1, 1].")
-        return self._body.predict(images, batch_size=500, verbose=0).astype(np.float64)
+        return _in_batches(self._body, images).astype(np.float64)
 
     def probabilities(self, features):
         """Class probabilities: float64 `(n, classes)`, from `features`."""
         features, = _check_features(features=features)
         weights, bias = self.model.layers[-1].get_weights()
+        if features.shape[1] != len(weights):
+            raise ValueError(f"features are of shape {features.shape}; measuring net {self.name} wants its own, "
+                             f"(n, {len(weights)}).")
         return scipy.special.softmax(features @ weights + bias, axis=1)
 
 
@@ -1450,9 +1572,16 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     Raises:
         ValueError: no labels, fewer than two classes, or a class of fewer than 10 images.
     """
+    data = _as_dataset(data)
     if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
         raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with at least 10 "
                          f"images in each; found {data.counts}.")
+    held_out = held_out if held_out is None else _as_dataset(held_out)
+    if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape):
+        raise ValueError(f"held_out: {held_out.source}, images of shape {held_out.image_shape}; wanted labelled ones "
+                         f"of shape {data.image_shape}.")
+    if epochs is not None:
+        check_positive(epochs=epochs)
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
@@ -1544,12 +1673,17 @@ def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
     check_positive(count=count)
     noise = make_noise(count, generator.input_shape[-1], seed=seed)
-    return to_uint8(generator.predict(noise, batch_size=500, verbose=0))
+    return to_uint8(_in_batches(generator, noise))
+
+
+def _in_batches(model, inputs, size=500):
+    """Output of a model in inference mode; unlike its `predict`, needs no other worker under `tf.distribute`."""
+    return np.concatenate([model(inputs[i:i + size], training=False) for i in range(0, len(inputs), size)])
 
 
 def _check_features(at_least=2, **sets):
     """Refuse features that cannot be compared; give them back as float64 arrays."""
-    arrays = {name: np.asarray(features) for name, features in sets.items()}
+    arrays = {name: _as_array(features) for name, features in sets.items()}
     for name, features in arrays.items():
         if features.ndim != 2 or features.dtype.kind != "f" or len(features) < at_least:
             raise ValueError(f"{name}: {features.dtype} of shape {features.shape}; wanted floating-point features "
@@ -1562,6 +1696,14 @@ def _check_features(at_least=2, **sets):
         raise ValueError("features of different nets: "
                          + ", ".join(f"{name} {features.shape}" for name, features in arrays.items()))
     return [features.astype(np.float64) for features in arrays.values()]
+
+
+def _check_probabilities(probabilities):
+    probabilities, = _check_features(probabilities=probabilities)
+    if probabilities.min() < 0 or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("probabilities: some are below 0 or do not sum to 1 for an image; wanted those of "
+                         "MeasuringNet.probabilities, not logits.")
+    return probabilities
 
 
 def frechet_distance(real, generated):
@@ -1608,7 +1750,7 @@ def inception_score(probabilities):
     every image is of a clear class and the classes are balanced. It never sees a real image and nothing within a class:
     one image a class scores best of all. Salimans et al. 2016, https://arxiv.org/abs/1606.03498.
     """
-    p, = _check_features(probabilities=probabilities)
+    p = _check_probabilities(probabilities)
     return float(np.exp(scipy.special.rel_entr(p, p.mean(axis=0)).sum(axis=1).mean()))
 
 
@@ -1642,7 +1784,7 @@ def manifold_scores(real, generated, *, neighbours=5):
 
 def class_shares(probabilities):
     """Share of images of each class, float64 `(classes,)`, by the most probable class of each."""
-    probabilities, = _check_features(probabilities=probabilities)
+    probabilities = _check_probabilities(probabilities)
     return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]) / len(probabilities)
 
 
@@ -1673,7 +1815,8 @@ def memorisation(generated, training, held_out=None):
         held-out ones are, so about 0.01 where nothing is memorised; `copy_distance`, median distance of the generated
         over that of the held-out images, 0 for copies. After Meehan et al. 2020, https://arxiv.org/abs/2004.05675.
     """
-    generated, training = _check_features(generated=generated, training=training)
+    sets = {} if held_out is None else {"held_out": held_out}
+    generated, training, *_ = _check_features(generated=generated, training=training, **sets)
     ours, _ = nearest_images(generated, training)
     if held_out is None:
         search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(training)
@@ -1704,8 +1847,10 @@ def evaluate(net, generated, training, held_out=None):
         precision, recall, density, coverage, class_imbalance, copied, copy_distance. Its name says the number and the
         net, and whether the number is below the usual 10,000.
     """
-    real = _sample(np.asarray(training), len(generated))
-    generated = _sample(np.asarray(generated), len(real))
+    sets = {} if held_out is None else {"held_out": held_out}
+    generated, training, *_ = _check_features(at_least=6, generated=generated, training=training, **sets)
+    real = _sample(training, len(generated))
+    generated = _sample(generated, len(real))
     kid, kid_standard_error = kernel_distance(real, generated)
     probabilities = net.probabilities(generated)
     return pd.Series({
@@ -1762,7 +1907,7 @@ class Experiment:
     """
 
     def __init__(self, name, **settings):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
             raise ValueError(f"the name {name!r} of an experiment becomes a folder: letters of A to Z, digits, spaces, "
                              "'.', '_' and '-' are allowed, the first one a letter or a digit.")
         _check_names(f"experiment {name!r}: settings", settings, _SETTINGS)
@@ -1770,6 +1915,7 @@ class Experiment:
         self.settings = {"build_generator": build_generator, "build_discriminator": build_discriminator,
                          "generator": {}, "discriminator": {}, **settings}
         for net in ("generator", "discriminator"):
+            _check("Experiment", **{name: self.settings[name] for name in (net, f"build_{net}")})
             legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys() - {"image_shape", "seed"}
             _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
 
@@ -1928,7 +2074,7 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
     with tqdm(total=total, initial=done(), file=sys.stdout, leave=False, unit=unit, mininterval=0.5) as bar:
         if processes == 1 or not jobs:
             for job in jobs:
-                with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
+                with _silence():
                     function(*job)
                 bar.update(done() - bar.n)
             return
@@ -2000,7 +2146,8 @@ def load_experiments(group="experiments"):
     rows = []
     for path in sorted(run_folder(group).glob("*/experiment.json")):
         measures = dict.fromkeys(("frechet_distance", "kid", "recall", "class_imbalance"), math.nan)
-        row = measures | json.loads(path.read_text(encoding="utf-8"))
+        with _readable(path):
+            row = measures | json.loads(path.read_text(encoding="utf-8"))
         history = load_history(path.parent)
         distances = history.set_index("epoch")["frechet_distance"].dropna()
         row |= {"epochs": len(history), "seconds": history["seconds"].sum()}
@@ -2093,6 +2240,7 @@ def diagnose_run(run):
         FileNotFoundError: there is no `metrics.csv` in the folder.
     """
     history = run if isinstance(run, pd.DataFrame) else load_history(run)
+    _check(run=history)
     measured = history.dropna(subset=["frechet_distance"])
 
     def diagnosis(verdict, evidence):
@@ -2103,7 +2251,8 @@ def diagnose_run(run):
     distances = measured.set_index("epoch")["frechet_distance"]
     first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]] if len(distances) > 2 else [math.nan] * 3
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
-        config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
+        with _readable(Path(run) / "config.json"):
+            config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
         first = config.get("frechet_distance", {}).get("before_training", first)
     falling = last < 0.8 * halfway
     late = history.tail(max(2, len(history) // 5)).mean()
@@ -2134,7 +2283,7 @@ def diagnose_run(run):
 # ---------------------------------------------------------------------------------------------------------------
 
 def _check_pictures(images, columns):
-    images = np.asarray(images)
+    images = _as_array(images)
     check_positive(columns=columns)
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, "
@@ -2170,10 +2319,13 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
     Raises:
         ValueError: no frames, another number of captions, or frames that are not uint8.
     """
-    frames = [np.asarray(frame).squeeze() for frame in frames]
-    if not frames or len(frames) != len(captions) or any(frame.dtype != np.uint8 for frame in frames):
+    frames = [_as_array(frame).squeeze() for frame in frames]
+    if (not frames or len(frames) != len(captions) or len({frame.shape for frame in frames}) > 1
+            or any(frame.dtype != np.uint8 or frame.shape[2:] not in ((), (3,)) for frame in frames)):
         raise ValueError(f"{len(frames)} frames and {len(captions)} captions; wanted as many of one as of the other, "
-                         "at least one, and uint8 frames.")
+                         "at least one, and uint8 frames of one size, (height, width) or (height, width, 3).")
+    if Path(path).suffix != ".gif":
+        raise ValueError(f"path is {str(path)!r}; wanted the name of a file that ends in .gif.")
     band = 18
     drawn = []
     for frame, caption in zip(frames, captions):
@@ -2196,6 +2348,8 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
         title: of the figure.
     """
     images = _check_pictures(images, columns)
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"there are {len(titles)} titles for {len(images)} images; wanted one for each, or None.")
     rows = math.ceil(len(images) / columns)
     row_height = size + (0.25 if titles else 0)
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
@@ -2211,7 +2365,11 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
 
 def plot_epochs(run_dir, epochs):
     """A figure of a run's grids of these epochs, side by side."""
-    grids = [imageio.imread(Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png") for epoch in epochs]
+    check_positive(**{f"epochs[{i}]": epoch + 1 for i, epoch in enumerate(epochs)})  # 0 is before training
+    grids = []
+    for path in (Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png" for epoch in epochs):
+        with _readable(path):
+            grids.append(imageio.imread(path))
     return _plot_side_by_side(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), 3)
 
 
@@ -2227,7 +2385,8 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
     grids, titles = [], []
     for row in results[results.seed == seed].itertuples():
         run_dir = _experiment_dir(row.experiment, seed, run_folder(group))
-        grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
+        with _readable(run_dir / "grids"):
+            grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
         side = (len(grid) - 2) // 2 + 2
         grids.append(grid[:side, :side])
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
@@ -2256,6 +2415,7 @@ def plot_experiments(results, *, group="experiments", metrics=("frechet_distance
         group: whose folders hold the curves.
         metrics: columns of `metrics.csv`.
     """
+    _check_names("metrics.csv: its columns", metrics, _COLUMNS)
     figure, axes = plt.subplots(1, len(metrics), squeeze=False, figsize=(4.3 * len(metrics), 3.4), layout="constrained")
     for number, (name, runs) in enumerate(results.groupby("experiment", sort=False)):
         for row in runs.itertuples():
@@ -2302,7 +2462,7 @@ def plot_architecture(model):
         if shape != stages[-1][1]:
             stages.append((f"{layer.name.rsplit('_', 1)[0] if layer.name[-1].isdigit() else layer.name}", shape))
     figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
-    largest = max(shape[0] for _, shape in stages if len(shape) == 3)
+    largest = max((shape[0] for _, shape in stages if len(shape) == 3), default=1)
     for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
         tall, deep = (shape[0] / largest, shape[2]) if len(shape) == 3 else (0.12, shape[0])
         height, width = 0.2 + 1.6 * tall, 0.08 + 0.12 * math.log2(deep + 1)
@@ -2319,3 +2479,108 @@ def plot_architecture(model):
     axis.axis("off")
     axis.set_title(f"{model.name}: {model.count_params():,} parameters")
     return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Arguments of the wrong kind
+# ---------------------------------------------------------------------------------------------------------------
+
+def _is_whole(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return _is_whole(value) or isinstance(value, (float, np.floating))
+
+
+def _as_array(values):
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{reprlib.repr(values)} holds images or rows of different sizes; wanted one array.") from None
+
+
+def _kind(values):
+    """The kind of numbers, as NumPy's letter."""
+    return np.dtype(values.dtype.as_numpy_dtype).kind if tf.is_tensor(values) else _as_array(values).dtype.kind
+
+
+def _is_list(value, kind):
+    return isinstance(value, (list, tuple, range)) and all(isinstance(item, kind) for item in value)
+
+
+def _has_columns(value, *names):
+    return isinstance(value, pd.DataFrame) and set(names) <= set(value.columns)
+
+
+_LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, by their names in all public functions
+    ("seed", lambda x: _is_whole(x) and 0 <= x < 2 ** 53, "a whole number from 0 to below 2^53"),
+    ("make_noise.count", lambda x: tf.is_tensor(x) or _is_whole(x) and x > 0, "a whole number of at least 1"),
+    ("step", lambda x: tf.is_tensor(x) or _is_whole(x) and x >= -1, "a whole number of at least -1"),
+    ("default_epochs.count images_seen latent_dim block columns milliseconds last_milliseconds",
+     lambda x: _is_whole(x) and x > 0, "a whole number of at least 1"),
+    ("padding total", lambda x: _is_whole(x) and x >= 0, "a whole number of at least 0"),
+    ("learning_rate generator_learning_rate size", lambda x: _is_number(x) and 0 < x < math.inf, "a number above 0"),
+    ("batch_norm minibatch_statistics tracking", lambda x: isinstance(x, (bool, np.bool_)), "True or False"),
+    ("wandb_project wandb_group base unit title", lambda x: isinstance(x, str), "a string"),
+    ("class_names captions titles metrics", lambda x: _is_list(x, str), "a list or tuple of strings"),
+    ("run_dir folder path", lambda x: isinstance(x, (str, os.PathLike)) and str(x), "the path of a file or folder"),
+    ("image_shape", lambda x: isinstance(x, tf.TensorShape) or _is_list(x, (int, np.integer)),
+     "(side, side, channels), whole numbers"),
+    ("images", lambda x: _kind(x) in "uif", "an array of pixels (n, height, width, channels)"),
+    ("make_train_loop.images", lambda x: getattr(x, "dtype", None) == np.uint8 and x.ndim == 4,
+     "uint8 images (n, height, width, channels)"),
+    ("train_step", lambda x: hasattr(x, "python_function"), "what make_train_step returns"),
+    ("batch", tf.is_tensor, "a tensor"),
+    ("frames", lambda x: isinstance(x, (list, tuple, np.ndarray)), "a list of uint8 arrays"),
+    ("real_logits fake_logits", lambda x: _kind(x) == "f", "floating-point logits (n, 1)"),
+    ("generator discriminator averaged_generator model", lambda x: isinstance(x, keras.Model), "a Keras model"),
+    ("generator_optimizer discriminator_optimizer", lambda x: isinstance(x, keras.optimizers.Optimizer),
+     "a Keras optimiser, such as Adam(1e-3)"),
+    ("losses", lambda x: isinstance(x, (tuple, list)) and len(x) == 2 and all(map(callable, x)),
+     "two functions, the discriminator's loss and the generator's"),
+    ("penalty", lambda x: x is None or callable(x),
+     "None or a function of the discriminator, real images and generated ones"),
+    ("function done on_picture build_generator build_discriminator", callable, "a function"),
+    ("Experiment.generator Experiment.discriminator", lambda x: isinstance(x, dict), "a dict of options"),
+    ("net", lambda x: isinstance(x, MeasuringNet), "a MeasuringNet"),
+    ("measuring_net", lambda x: x is False or isinstance(x, MeasuringNet), "a MeasuringNet, None or False"),
+    ("experiments", lambda x: _is_list(x, Experiment), "a list of Experiment(name, ...)"),
+    ("seeds", lambda x: _is_list(x, object), "a list of whole numbers from 0, such as (0, 1, 2)"),
+    ("jobs", lambda x: _is_list(x, (list, tuple)), "a list of tuples of arguments"),
+    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and len(x), "a list of epochs"),
+    ("metrics.csv", lambda x: _has_columns(x, "epoch", "d_loss", "frechet_distance"), "one row an epoch"),
+    ("history", lambda x: _has_columns(x, "epoch", *_METRICS, "g_accuracy", "frechet_distance"),
+     "the metrics of a run, as load_history returns them"),
+    ("run", lambda x: _has_columns(x, "epoch", "d_loss", "d_real_accuracy", "d_fake_accuracy", "frechet_distance",
+                                   "diversity") or isinstance(x, (str, os.PathLike)) and str(x),
+     "a run's folder, or its metrics as load_history returns them"),
+    ("results", lambda x: _has_columns(x, "experiment", "seed", "frechet_distance"), "rows of load_experiments"),
+) for name in names.split()}
+
+
+def _check(function="", /, **arguments):
+    """Refuse arguments that are not what `_LEGAL` says of their names."""
+    for name, value in arguments.items():
+        legal, wanted = _LEGAL.get(f"{function}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
+        if not legal(value):
+            raise ValueError(f"{name} is {reprlib.repr(value)}; wanted {wanted}.")
+
+
+def _checked(function):
+    """The function, with its arguments checked; its defaults are legal."""
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args, **kwargs):
+        given = {**dict(zip(parameters, args)), **kwargs}
+        _check(function.__name__, **{name: value for name, value in given.items()
+                                     if name in parameters and value is not parameters[name].default})
+        return function(*args, **kwargs)
+
+    checked.__kwdefaults__ = function.__kwdefaults__
+    return checked
+
+
+# Applied here, not above each function, so that the functions stay as the notebooks show them.
+globals().update({_name: _checked(globals()[_name]) for _name in __all__ if inspect.isfunction(globals()[_name])})

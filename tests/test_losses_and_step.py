@@ -95,6 +95,15 @@ def equal(first, second):
     return all(np.array_equal(one, two) for one, two in zip(first, second, strict=True))
 
 
+def test_loop_gives_the_weights_and_metrics_of_its_steps_to_the_last_bit(make_pair, pixels):
+    batches = np.arange(24, dtype=np.int32).reshape(3, 8)
+    stepped, looped = make_pair(), make_pair()
+    metrics = [list(stepped.step(pixels, batch, number).values()) for number, batch in enumerate(batches)]
+    loop = du.make_train_loop(looped.step, pixels)
+    rows = np.concatenate([loop(batches[:2], 0), loop(batches[2:], 2)])
+    assert np.array_equal(rows, metrics) and equal(weights_of(stepped), weights_of(looped))
+
+
 def test_one_step_changes_all_weights_and_moving_statistics(make_pair, pixels):
     pair = make_pair()
     before = {weight.path: weight.numpy() for net in (pair.generator, pair.discriminator) for weight in net.weights}

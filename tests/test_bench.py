@@ -1,0 +1,158 @@
+"""The parts of `make bench` that can be tested without training: operation counts, time to quality, processes."""
+
+import math
+import subprocess
+import sys
+
+import bench
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+import dcgan_utils as du
+
+
+# Operations of a step
+
+def test_operations_of_a_tiny_step_are_those_counted_by_hand():
+    layers = keras.layers
+    generator = keras.Sequential([
+        keras.Input((2,)), layers.Dense(18), layers.Reshape((3, 3, 2)), layers.BatchNormalization(),
+        layers.Conv2DTranspose(1, 4, strides=2, padding="same")])
+    discriminator = keras.Sequential([
+        keras.Input((6, 6, 1)), layers.Conv2D(3, 4, strides=2, padding="same"), layers.Flatten(), layers.Dense(1)])
+    dense, transposed = 2 * 18, 3 * 3 * 4 * 4 * 2
+    convolution, verdict = 3 * 3 * 4 * 4 * 3, 27
+    products = 2 * dense + 3 * transposed + 5 * convolution + 7 * verdict
+    assert bench.step_operations(generator, discriminator, 5) == 2 * 5 * products == 32_850
+
+
+def test_operations_of_the_default_step():
+    generator = 2 * 64 * 1568 + 3 * (49 * 16 * 32 * 16 + 3 * 196 * 9 * 16 * 16 + 196 * 16 * 16)
+    discriminator = 5 * 196 * 16 * 16 + 7 * (49 * 16 * 16 * 32 + 49 * 9 * 33 * 32 + 1568)
+    assert (bench.step_operations(du.build_generator(), du.build_discriminator(), 64)
+            == 128 * (generator + discriminator) == 1_529_765_888)
+
+
+def test_default_trainer_keeps_all_that_training_changes():
+    batch, _, averaged, variables = bench.default_trainer(seed=3)
+    generator, discriminator = du.build_generator(seed=3), du.build_discriminator(seed=3)
+    kept = {id(variable) for variable in variables}
+    assert batch == 64 and all(id(weight.value) in kept for weight in averaged.weights)
+    for weight, other in zip(averaged.get_weights(), generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+    trainable = len(generator.trainable_variables) + len(discriminator.trainable_variables)
+    # two moments of each, and two numbers of each optimiser
+    assert len(variables) == 2 * len(generator.variables) + len(discriminator.variables) + 2 * trainable + 4
+
+
+# Time to quality
+
+def curve(nets, seed, distances, images_each=60_000):
+    return pd.DataFrame({"nets": nets, "seed": seed, "epoch": np.arange(1, len(distances) + 1) * images_each / 60_000,
+                         "images": np.arange(1, len(distances) + 1) * images_each, "frechet_distance": distances})
+
+
+def falling(*levels):
+    """Distances of 50 epochs: of epochs 1 to 4, 5 to 9, 10 to 19, 20 to 49, and 50."""
+    return np.repeat(np.array(levels, float), (4, 5, 10, 30, 1))
+
+
+SECONDS = {"tutorial": 80.0, "default": 16.0}
+
+
+def test_time_to_quality_takes_the_first_measured_point_at_or_below():
+    curves = pd.concat([
+        curve("tutorial", 0, falling(200, 100, 50, 40, 20)), curve("tutorial", 1, falling(200, 100, 50, 40, 20)),
+        curve("default", 0, [150, 100, 130, 45, 60, 20, 3, 2], 15_000),
+        curve("default", 1, [101, 99, 130, 51, 50, 20, 1, 2], 15_000)])
+    table = bench.time_to_quality(curves, SECONDS).set_index("frechet_distance")
+    assert table.index.tolist() == [100, 50, 40, 20, 2]
+    assert table.tutorial_seconds.tolist() == [400, 800, 1600, 4000, 4000]
+    assert table.default_low.tolist() == [8, 16, 24, 24, 28] and table.default_high.tolist() == [8, 20, 24, 24, 32]
+    assert table.default_seconds.tolist() == [8, 18, 24, 24, 30]
+    assert table.ratio.tolist() == pytest.approx([50, 800 / 18, 1600 / 24, 4000 / 24, 4000 / 30])
+    assert table.tutorial_missed.tolist() == [0, 0, 0, 0, 2] and not table.default_missed.any()
+
+
+def test_distances_to_reach_are_means_and_a_seed_that_misses_one_counts_with_its_whole_curve():
+    curves = pd.concat([curve("tutorial", 0, falling(200, 120, 50, 40, 20)),
+                        curve("tutorial", 1, falling(200, 80, 60, 60, 60)[:20]),
+                        curve("default", 0, [90, 60, 40]), curve("default", 1, [110, 56, 52])])
+    table = bench.time_to_quality(curves, SECONDS)
+    assert table.frechet_distance.tolist() == [100, 55, 50], "50 epochs are not there for both seeds"
+    assert table.tutorial_missed.tolist() == [0, 1, 1] and table.tutorial_seconds.tolist() == [600, 1200, 1200]
+    assert table.default_missed.tolist() == [0, 0, 1] and table.default_seconds.tolist() == [24, 48, 48]
+    assert table.ratio[:2].tolist() == [600 / 24, 1200 / 48] and math.isnan(table.ratio[2])
+
+
+def test_printed_table_says_what_is_a_lower_bound_and_what_was_not_reached(capsys):
+    curves = pd.concat([curve("tutorial", 0, falling(200, 100, 50, 40, 20)),
+                        curve("tutorial", 1, falling(200, 140, 60, 50, 30)),
+                        curve("default", 0, [99, 30, 10]), curve("default", 1, [99, 20, 10])])
+    bench.print_time_to_quality(bench.time_to_quality(curves, SECONDS))
+    lines = capsys.readouterr().out.splitlines()[-7:]
+    assert lines[0].split("epochs")[1].split() == "120.00 600 (400 to 800) 16.0 38".split()
+    assert lines[3].split("epochs")[1].split() == "25.00 >4000 40.0 (32.0 to 48.0) >100".split()
+    assert lines[4].split("after 50")[1].split() == "2.50 >4000 >48.0 -".split()
+    assert lines[5].endswith("100.000   (wanted: at least 200)")
+    assert lines[6].endswith("inf   (wanted: at most 0.05)")
+
+
+def test_figure_has_a_line_a_seed_and_one_a_distance_on_labelled_logarithmic_axes():
+    curves = pd.concat([curve(nets, seed, falling(200, 100, 50, 40, 20))
+                        for nets in ("tutorial", "default") for seed in range(3)])
+    table = bench.time_to_quality(curves, SECONDS)
+    axis = bench.plot_time_to_quality(curves, table, SECONDS).axes[0]
+    assert len(axis.lines) == 6 + 5 and (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
+    assert "seconds" in axis.get_xlabel() and "Frechet" in axis.get_ylabel()
+    assert sorted({line.get_xdata()[-1] for line in axis.lines[:6]}) == [50 * 16, 50 * 80]
+    assert len(axis.get_legend().get_texts()) == 2
+
+
+# Rounds
+
+def test_ratios_are_medians_of_the_rounds_ratios():
+    assert bench.median_ratio([1, 20, 500], [1, 10, 100]) == 2
+    with pytest.raises(ValueError):
+        bench.median_ratio([1, 2], [1])
+
+
+def contestant(code):
+    return bench.Contestant(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'tests' / 'tools')!r})\n"
+                                                  f"import bench, time\n{code}")
+
+
+def test_contestant_answers_when_it_is_asked_and_ends_when_it_is_closed():
+    process = contestant("bench.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
+    assert process.first.keys() == {"seconds", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
+    assert 0.1 <= process.ask()["seconds"] < 10
+    process.close()
+    assert process.process.returncode == 0
+
+
+def test_contestant_that_fails_shows_why():
+    with pytest.raises(SystemExit, match="no such thing"):
+        contestant("raise ValueError('no such ' + 'thing')")
+
+
+def test_bench_needs_nothing_that_the_environment_of_pytorch_lacks():
+    code = "import sys, bench; sys.exit(bool({'tensorflow', 'keras', 'pandas', 'dcgan_utils'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "tests" / "tools")
+
+
+def test_shares_of_time_count_operations_alone_on_their_threads_alone():
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+    trace = xplane_pb2.XSpace()
+    plane = trace.planes.add()
+    names = ("net/a:MatMul", "net/b:MatMul", "net/c:Relu", "ExecutorState::Process", "EagerLocalExecute: __step")
+    for i, name in enumerate(names):
+        plane.event_metadata[i].name = name
+    for thread, events in enumerate((((0, 2.0), (3, 9.0)), ((1, 1.0), (2, 0.5)), ((4, 5.0),))):
+        line = plane.lines.add(id=thread)
+        for metadata_id, seconds in events:
+            line.events.add(metadata_id=metadata_id, duration_ps=int(seconds * 1e12))
+    shares = bench.shares_of_time(trace, elapsed=2.5)
+    assert list(shares.items()) == [("MatMul", pytest.approx(3 / 5)), ("Relu", pytest.approx(0.5 / 5))]

@@ -1,0 +1,186 @@
+"""Several replicas: logical CPUs in one process, workers in processes of their own over loopback; mixed precision."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as imageio
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import dcgan_utils as du
+
+SCRIPT = Path(__file__).with_name("train_replicas.py")
+
+
+def run_script(*arguments):
+    done = subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ten_steps(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steps")
+    run_script("steps", folder)
+    results = {}
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            results[path.stem] = {name: file[name] for name in file}
+    return results
+
+
+def difference(first, second):
+    return max(np.abs(first[name] - second[name]).max() for name in first)
+
+
+def test_two_replicas_of_8_equal_one_of_16_with_synchronised_statistics(ten_steps):
+    assert difference(ten_steps["one"], ten_steps["two"]) < 1e-8
+    assert ten_steps["one"]["metrics"].shape == (10, 6) and ten_steps["one"]["arr_0"].dtype == np.float64
+
+
+def test_statistics_of_each_replica_apart_give_other_weights(ten_steps):
+    assert difference(ten_steps["one"], ten_steps["apart"]) > 1e-3
+
+
+def test_a_replica_gets_its_part_of_a_batch_in_order(monkeypatch):
+    class Replica:
+        num_replicas_in_sync = 3
+
+    parts = []
+    for Replica.replica_id_in_sync_group in range(3):
+        monkeypatch.setattr(tf.distribute, "get_replica_context", Replica)
+        (indices, noise), share = du.replica_share(tf.range(10), tf.range(10) * 7)
+        assert np.array_equal(noise, 7 * indices) and share.numpy() == pytest.approx(len(indices) / 10)
+        parts.append(indices.numpy().tolist())
+    assert sum(parts, []) == list(range(10)) and {len(part) for part in parts} == {3, 4}
+
+
+def files_of_a_run(run_dir):
+    """What two runs must have in common to the last bit."""
+    history = pd.read_csv(run_dir / "metrics.csv").drop(columns="seconds")
+    weights = [keras.models.load_model(run_dir / name, compile=False).get_weights()
+               for name in ("generator.keras", "generator_last.keras")]
+    return history.to_csv(), [array.tobytes() for net in weights for array in net], [
+        imageio.imread(path).tobytes() for path in sorted((run_dir / "grids").glob("*.png"))]
+
+
+@pytest.fixture(scope="module")
+def mirrored_runs(tmp_path_factory):
+    """Of two replicas in one process: `whole`, four epochs, and `resumed`, two and two more."""
+    folder = tmp_path_factory.mktemp("mirrored")
+    run_script("train", folder)
+    return folder
+
+
+def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
+    assert files_of_a_run(mirrored_runs / "whole") == files_of_a_run(mirrored_runs / "resumed")
+    history = du.load_history(mirrored_runs / "whole")
+    assert history.step.tolist() == [4, 8, 12, 16] and history.frechet_distance.notna().all()
+
+
+@contextlib.contextmanager
+def two_workers(run_dir, epochs):
+    """Two processes that train one run together; yields them, chief first."""
+    sockets = [socket.socket() for _ in range(2)]
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    for free in sockets:
+        free.close()
+    workers = []
+    for index in range(2):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(subprocess.Popen(
+            [sys.executable, SCRIPT, "worker", str(run_dir), str(epochs)], stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.PIPE, env=os.environ | {"TF_CONFIG": json.dumps(config)}))
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+
+
+def test_two_workers_equal_two_replicas_write_once_and_a_killed_one_costs_nothing(tmp_path, mirrored_runs):
+    with two_workers(tmp_path / "run", 4) as (chief, other):
+        while not (tmp_path / "run" / "checkpoints" / "epoch_0001").exists() and chief.poll() is None:
+            time.sleep(0.01)
+        other.send_signal(signal.SIGKILL)
+        _, error = chief.communicate(timeout=100)
+    assert chief.returncode == 1 and "RuntimeError: the replicas lost each other in epoch" in error
+    before = max(int(path.name[-4:]) for path in (tmp_path / "run" / "checkpoints").glob("epoch_*"))
+    assert before < 4
+    with two_workers(tmp_path / "run", 4) as workers:
+        (shown, error), (silent, _) = [worker.communicate(timeout=200) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], error[-3000:]
+    assert f"going on after epoch {before}" in shown and "epoch   4" in shown and silent == ""
+    assert files_of_a_run(tmp_path / "run") == files_of_a_run(mirrored_runs / "whole")
+
+
+def test_what_replicas_cannot_do_is_refused(make_nets):
+    generator, _ = make_nets()
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with strategy.scope(), pytest.raises(ValueError, match="within the same strategy.scope"):
+        du._check_replicas(generator, 64, 1, 1)
+    with pytest.raises(ValueError, match="holds 0 images, too few for 1 replicas; choose another batch_size"):
+        du._check_replicas(generator, 0, 1, 1)
+    du._check_replicas(generator, 1, 2, 2)
+
+
+@pytest.fixture
+def mixed_float16():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def gradients(nets, images, scale=None):
+    """What one step of plain gradient descent with rate 1 changes."""
+    optimizers = [keras.optimizers.SGD(1.0) for _ in nets]
+    if scale:
+        optimizers = [keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale) for optimizer in optimizers]
+    before = [weight.numpy() for net in nets for weight in net.trainable_weights]
+    step = du.make_train_step(*nets, *optimizers, keras.models.clone_model(nets[0]))
+    step(images, np.arange(16, dtype=np.int32), 0)
+    after = [weight.numpy() for net in nets for weight in net.trainable_weights]
+    return np.concatenate([(new - old).ravel() for new, old in zip(after, before)]), optimizers
+
+
+def test_mixed_precision_gives_the_gradients_of_float32_and_scales_them_back(make_nets, make_images, mixed_float16):
+    images = make_images(16)
+    mixed = make_nets()
+    keras.mixed_precision.set_global_policy("float32")
+    exact, _ = gradients(make_nets(), images)
+    scaled, _ = gradients(mixed, images, scale=1024.0)
+    assert mixed[0].layers[0].compute_dtype == "float16" and mixed[0].layers[-1].compute_dtype == "float32"
+    assert np.corrcoef(exact, scaled)[0, 1] > 0.999
+    assert np.linalg.norm(scaled) == pytest.approx(np.linalg.norm(exact), rel=0.02)
+
+
+def test_overflow_skips_the_step_and_lowers_the_scale(make_nets, make_images, mixed_float16):
+    changes, optimizers = gradients(make_nets(), make_images(16), scale=2.0 ** 40)
+    assert not changes.any() and [float(optimizer.dynamic_scale) for optimizer in optimizers] == [2.0 ** 39] * 2
+
+
+def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit(tmp_path, make_images, mixed_float16):
+    def train(name, *lengths):
+        for epochs in lengths:
+            nets = du.build_generator((16, 16, 1), 8, width=4), du.build_discriminator((16, 16, 1), width=4)
+            du.train(*nets, make_images(64), tmp_path / name, epochs=epochs, batch_size=16, picture_every=1,
+                     measuring_net=False, tracking=False)
+
+    train("whole", 4)
+    train("resumed", 2, 4)
+    assert files_of_a_run(tmp_path / "whole") == files_of_a_run(tmp_path / "resumed")
+    names = [name for name, _ in tf.train.list_variables(str(tmp_path / "whole" / "checkpoints" / "epoch_0004" / "state"))]
+    assert np.isfinite(du.load_history(tmp_path / "whole").d_loss).all() and len(names) > 100

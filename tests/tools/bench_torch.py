@@ -1,0 +1,190 @@
+"""The default nets and their train step in PyTorch, for `make bench`, which runs this in an environment of its own.
+
+`bench_torch.py VARIANT` is a contestant as in `bench.py`. `bench_torch.py check FILE` prints the variants that run here
+and stops with an error if one differs from ours in metrics, gradients, BatchNorm's statistics or averaged weights;
+`bench.torch_reference` wrote the file. Adam is PyTorch's own: its epsilon is added after the bias is corrected, Keras'
+before.
+"""
+
+import itertools
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import bench
+
+LATENT_DIM, BATCH, WIDTH, SIDE = 64, 64, 16, 7
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+VARIANTS = {name: (name, False) for name in LAYOUTS} | {"compiled": ("channels_last", True)}  # layout, torch.compile
+
+
+class InLayout(nn.Module):
+    """A layer that keeps to the layout of the net, so that nothing is copied from one to the other."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.layout = layout
+
+
+class ToMap(InLayout):
+    """Vectors to feature maps: `(n, places * channels)` to `(n, channels, SIDE, SIDE)`."""
+
+    def forward(self, x):
+        if self.layout == "channels_last":
+            return x.unflatten(1, (SIDE, SIDE, -1)).permute(0, 3, 1, 2)
+        return x.unflatten(1, (-1, SIDE, SIDE))
+
+
+class ToVector(InLayout):
+    """The way back."""
+
+    def forward(self, x):
+        return (x.permute(0, 2, 3, 1) if self.layout == "channels_last" else x).flatten(1)
+
+
+class MinibatchStatistics(InLayout):
+    """As `dcgan_utils.MinibatchStatistics`, of batches that are a multiple of 4."""
+
+    def forward(self, x):
+        deviation = torch.sqrt(x.unflatten(0, (-1, 4)).var(dim=1, correction=0) + 1e-8)
+        statistic = deviation.mean(dim=(1, 2, 3)).repeat_interleave(4)
+        channel = statistic[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return torch.cat([x, channel.contiguous(memory_format=LAYOUTS[self.layout])], dim=1)
+
+
+def normalised(layer, channels, activation):
+    """With Keras' epsilon; Keras' momentum of 0.9 is the 0.1 of PyTorch, which counts the other way round."""
+    return layer, nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1), activation
+
+
+def build_generator(layout):
+    dense = nn.Linear(LATENT_DIM, SIDE * SIDE * 2 * WIDTH, bias=False)
+    refinements = [normalised(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), WIDTH, nn.ReLU(inplace=True))
+                   for _ in range(3)]
+    return nn.Sequential(
+        dense, *normalised(ToMap(layout), 2 * WIDTH, nn.ReLU(inplace=True)),
+        *normalised(nn.ConvTranspose2d(2 * WIDTH, WIDTH, 4, 2, 1, bias=False), WIDTH, nn.ReLU(inplace=True)),
+        *itertools.chain(*refinements), nn.ConvTranspose2d(WIDTH, 1, 4, 2, 1), nn.Tanh())
+
+
+def build_discriminator(layout):
+    return nn.Sequential(
+        nn.Conv2d(1, WIDTH, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True),
+        *normalised(nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1), 2 * WIDTH, nn.LeakyReLU(0.2, inplace=True)),
+        MinibatchStatistics(layout),
+        *normalised(nn.Conv2d(2 * WIDTH + 1, 2 * WIDTH, 3, padding=1), 2 * WIDTH, nn.LeakyReLU(0.2, inplace=True)),
+        ToVector(layout), nn.Linear(SIDE * SIDE * 2 * WIDTH, 1))
+
+
+def weights_of(net):
+    """Parameters and BatchNorm's statistics, layer by layer: Keras' order too."""
+    return [tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")]
+
+
+def bce(logits, target):
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+class Trainer:
+    """The nets in a layout, an averaged generator, and `step`, which does what `dcgan_utils.make_train_step`'s does."""
+
+    def __init__(self, variant, optimizer):
+        self.layout, compiled = VARIANTS[variant]
+        self.nets = self.generator, self.discriminator = build_generator(self.layout), build_discriminator(self.layout)
+        self.averaged = build_generator(self.layout)
+        for net in self.nets:
+            for parameter in net.parameters():
+                if parameter.ndim > 1:
+                    nn.init.normal_(parameter, std=0.02)
+        self.averaged.load_state_dict(self.generator.state_dict())
+        for net in (*self.nets, self.averaged):
+            net.to(memory_format=LAYOUTS[self.layout])
+            if compiled:
+                net.compile()
+        self.parameters = [list(net.parameters()) for net in self.nets]
+        self.optimizers = [optimizer(parameters) for parameters in self.parameters]
+        self.weights, self.averages = weights_of(self.generator), weights_of(self.averaged)
+
+    def step(self, pixels, indices, noise, number):
+        real = pixels[indices].float() / 127.5 - 1
+        fake = self.generator(noise)
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
+        d_loss, g_loss = bce(real_logits, 1.0) + bce(fake_logits, 0.0), bce(fake_logits, 1.0)
+        # of one forward pass, before either update; each computes what its own net needs and no more
+        gradients = (torch.autograd.grad(g_loss, self.parameters[0], retain_graph=True),
+                     torch.autograd.grad(d_loss, self.parameters[1]))
+        for optimizer, parameters, values in zip(self.optimizers, self.parameters, gradients):
+            for parameter, value in zip(parameters, values):
+                parameter.grad = value
+            optimizer.step()
+        with torch.no_grad():
+            decay = min(0.999, (1 + number) / (10 + number))
+            torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
+            return {"d_loss": d_loss, "g_loss": g_loss,
+                    "d_real_accuracy": (real_logits > 0).float().mean(),
+                    "d_fake_accuracy": (fake_logits <= 0).float().mean(),
+                    "d_real_mean": real_logits.sigmoid().mean(), "d_fake_mean": fake_logits.sigmoid().mean()}
+
+
+def from_keras(array, layout):
+    """A Keras weight in PyTorch's order: last axes first, and channels before places unless `channels_last`."""
+    array = array.transpose()
+    if array.ndim == 4:
+        array = array.transpose(0, 1, 3, 2)
+    flat = SIDE * SIDE * 2 * WIDTH
+    if array.ndim == 2 and layout == "contiguous":
+        order = np.arange(flat).reshape(SIDE * SIDE, -1).T.ravel()
+        array = array.take(order, axis=array.shape.index(flat))
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def check(path):
+    """Make the step that is in the file with each variant, and compare all that it changes and returns."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    pixels = torch.from_numpy(arrays["pixels"]).permute(0, 3, 1, 2)
+    indices, noise, number = (torch.from_numpy(arrays[name]) for name in ("indices", "noise", "number"))
+    for variant in VARIANTS:
+        trainer = Trainer(variant, lambda parameters: torch.optim.SGD(parameters, lr=1.0))
+        tensors = {f"{name}_{i}": tensor for name in ("generator", "discriminator", "averaged")
+                   for i, tensor in enumerate(weights_of(getattr(trainer, name)))}
+        before, after = ({name: from_keras(arrays[f"{when}_{name}"], trainer.layout) for name in tensors}
+                         for when in ("before", "after"))
+        for name, tensor in tensors.items():
+            tensor.copy_(before[name])
+        try:
+            metrics = trainer.step(pixels, indices, noise, number.item())
+        except torch._dynamo.exc.TorchDynamoException:
+            print("torch.compile does not run here; it needs a C++ compiler", file=sys.stderr)
+            continue
+        for name, value in metrics.items():
+            np.testing.assert_allclose(value.item(), arrays[name], rtol=1e-4, err_msg=f"{variant}: {name}")
+        for name, tensor in tensors.items():
+            change = after[name] - before[name]
+            atol = max(1e-3 * change.abs().max(), 1e-5)  # biases before BatchNorm have rounding errors for a gradient
+            np.testing.assert_allclose(tensor - before[name], change, rtol=0, atol=atol, err_msg=f"{variant}: {name}")
+        print(variant)
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=1.5e-3, betas=(0.0, 0.99), eps=1e-7, fused=True)
+
+
+def steps(variant):
+    torch.set_flush_denormal(True)  # as TensorFlow does
+    trainer = Trainer(variant, adam)
+    pixels = torch.from_numpy(bench.random_pixels()).permute(0, 3, 1, 2)
+    indices, numbers = torch.from_numpy(bench.random_batch(BATCH)), itertools.count()
+    bench.answer_seconds(
+        lambda: trainer.step(pixels, indices, torch.randn(BATCH, LATENT_DIM), next(numbers))["d_loss"].item(),
+        times=200, scale=bench.COUNT / BATCH)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "check":
+        check(sys.argv[2])
+    else:
+        steps(sys.argv[1])
