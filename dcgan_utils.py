@@ -57,7 +57,8 @@ __all__ = [
     "Dataset", "load_dataset", "house_numbers_standin", "labelled_subset", "to_model_range", "to_uint8",
     "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics",
     "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "replica_share", "make_train_step",
-    "make_train_loop", "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net", "train_measuring_net",
+    "make_train_loop", "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net",
+    "train_measuring_net",
     "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance", "inception_score",
     "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation", "Experiment",
     "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
@@ -900,7 +901,7 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
 
 
 def make_train_loop(train_step, images):
-    """Make a `tf.function` that takes several steps in one call, on every replica of the present `tf.distribute` strategy.
+    """Make a `tf.function` that takes several steps in one call, on all replicas of the `tf.distribute` strategy.
 
     Args:
         train_step: of `make_train_step`, made under the same strategy.
@@ -963,7 +964,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     Args:
         generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
-        run_dir: the folder; made if missing. Under `tf.distribute`, all workers must reach the same one; the chief writes.
+        run_dir: the folder; made if missing. Under `tf.distribute`, all workers must reach it, and the chief writes.
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step, of all replicas together; an epoch's last batch holds what is left.
         learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
@@ -1032,13 +1033,12 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
 
 def _check_training(count, *, epochs, batch_size, learning_rate, generator_learning_rate, beta_1, beta_2, averaging,
                     losses, penalty, generator_every, discriminator_every, picture_every):
-    """Refuse illegal settings of `train` on `count` images; None stands for a default."""
-    rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
-    whole = {"epochs": epochs, "batch_size": batch_size, "generator_every": generator_every,
-             "discriminator_every": discriminator_every, "picture_every": picture_every}
-    check_positive(**{name: value for name, value in whole.items() if value is not None})
+    """Refuse illegal settings of `train` on `count` images; of three of them None stands for a default."""
+    check_positive(batch_size=batch_size, generator_every=generator_every, discriminator_every=discriminator_every,
+                   epochs=1 if epochs is None else epochs, picture_every=1 if picture_every is None else picture_every)
     check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    _check(**{name: rate for name, rate in rates.items() if rate is not None}, losses=losses, penalty=penalty)
+    _check(learning_rate=learning_rate, losses=losses, penalty=penalty,
+           generator_learning_rate=learning_rate if generator_learning_rate is None else generator_learning_rate)
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
@@ -1243,8 +1243,8 @@ class _Run:
         except tf.errors.OpError as error:
             if not tf.distribute.has_strategy():
                 raise
-            raise RuntimeError(f"the replicas lost each other in epoch {len(self.history) + 1}: a worker ended or cannot be "
-                               "reached. Start all of them again: the run goes on from the last checkpoint.") from error
+            raise RuntimeError(f"the replicas lost each other in epoch {len(self.history) + 1}: a worker ended or is out "
+                               "of reach. Start all of them again: the run goes on from the last checkpoint.") from error
         finally:
             bar.close()
             tracker.close()
@@ -1982,8 +1982,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     if twice or not names:
         raise ValueError(f"experiments named twice: {', '.join(twice)}; give each a name of its own." if twice else
                          "there are no experiments; give a list of Experiment(name, ...).")
-    if (not seeds or len(set(seeds)) < len(seeds)
-            or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds)):
+    if not seeds or any(not _is_whole(seed) or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
     if processes is not None:
         check_positive(processes=processes)
@@ -2253,7 +2252,7 @@ def diagnose_run(run):
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
         with _readable(Path(run) / "config.json"):
             config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
-        first = config.get("frechet_distance", {}).get("before_training", first)
+            first = config.get("frechet_distance", {}).get("before_training", first)
     falling = last < 0.8 * halfway
     late = history.tail(max(2, len(history) // 5)).mean()
     if min(late["d_real_accuracy"], late["d_fake_accuracy"]) > 0.97 and not (falling and last < 0.6 * first):
@@ -2523,7 +2522,8 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
     ("learning_rate generator_learning_rate size", lambda x: _is_number(x) and 0 < x < math.inf, "a number above 0"),
     ("batch_norm minibatch_statistics tracking", lambda x: isinstance(x, (bool, np.bool_)), "True or False"),
     ("wandb_project wandb_group base unit title", lambda x: isinstance(x, str), "a string"),
-    ("class_names captions titles metrics", lambda x: _is_list(x, str), "a list or tuple of strings"),
+    ("metrics", lambda x: _is_list(x, str) and len(x), "a list of columns of metrics.csv"),
+    ("class_names captions titles", lambda x: _is_list(x, str), "a list or tuple of strings"),
     ("run_dir folder path", lambda x: isinstance(x, (str, os.PathLike)) and str(x), "the path of a file or folder"),
     ("image_shape", lambda x: isinstance(x, tf.TensorShape) or _is_list(x, (int, np.integer)),
      "(side, side, channels), whole numbers"),
@@ -2532,7 +2532,7 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
      "uint8 images (n, height, width, channels)"),
     ("train_step", lambda x: hasattr(x, "python_function"), "what make_train_step returns"),
     ("batch", tf.is_tensor, "a tensor"),
-    ("frames", lambda x: isinstance(x, (list, tuple, np.ndarray)), "a list of uint8 arrays"),
+    ("frames", lambda x: isinstance(x, (list, tuple)) or isinstance(x, np.ndarray) and x.ndim, "uint8 arrays"),
     ("real_logits fake_logits", lambda x: _kind(x) == "f", "floating-point logits (n, 1)"),
     ("generator discriminator averaged_generator model", lambda x: isinstance(x, keras.Model), "a Keras model"),
     ("generator_optimizer discriminator_optimizer", lambda x: isinstance(x, keras.optimizers.Optimizer),

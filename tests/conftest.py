@@ -69,6 +69,6 @@ def images(make_images):
 def make_nets():
     """A function that builds the smallest legal nets: `(generator, discriminator)`."""
     def make(image_shape=(16, 16, 1), seed=0):
-        return (du.build_generator(image_shape, 8, width=4, seed=seed),
+        return (du.build_generator(image_shape, 8, width=4, refinements=1, seed=seed),
                 du.build_discriminator(image_shape, width=4, seed=seed))
     return make

@@ -252,7 +252,7 @@ NO_LOGITS = TEXT | ODD.filter(lambda value: value not in ([], (), np.nan)) | ARR
     lambda array: array.dtype.kind != "f")
 NO_MAPPING = (ODD | NUMBER).filter(lambda value: value != {}) | st.just({"colour": 3})
 WANTED = ("wanted|wants|give |choose|delete|restore|repair|look at|allowed|no such file|known are|legal are|label|"
-          "train|needs|there are|run_experiments makes|among")
+          "build|train|need|there are|run_experiments makes|among")
 
 EXEMPT = {"LEGAL_SIDES": "no function", "smoke_mode": "has no argument", "exercise": "raises nothing, as it should",
           "Diagnosis": "is made by diagnose_run alone", "MinibatchStatistics": "has the arguments of every Keras layer"}
@@ -272,8 +272,8 @@ def malformed(root):
         return contents.map(write)
 
     def cut(name, content):
-        """A file that was good, with its end missing or with one byte changed."""
-        return file(name, st.integers(1, len(content) - 1).map(lambda end: content[:end]))
+        """A good file of which half or more is missing."""
+        return file(name, st.integers(1, len(content) // 2).map(lambda end: content[:end]))
 
     def run_with(name):
         """The folder of a run with one file that holds something else."""
@@ -336,8 +336,8 @@ def malformed(root):
             "labels": (NO_OBJECT | ARRAY).filter(lambda value: value is not None),
             "class_names": NO_TEXT.filter(lambda value: value is not None) | st.just(("a",))}),
         "load_dataset": ({"name_or_path": root / "empty"}, {
-            "name_or_path": NO_OBJECT | st.sampled_from([root / "empty", root / "a-file", root / "no.npz", "MNIST"])
-            | cut("a.npz", buffer.getvalue()) | file("b.npz") | file("b.mat") | file("b.csv") | file("b.csv.gz")
+            "name_or_path": NO_TEXT | st.sampled_from(["", "MNIST", "mnist/", *(root / name for name in (
+                "empty", "a-file", "no.npz"))]) | cut("a.npz", buffer.getvalue()) | file("b.npz") | file("b.mat") | file("b.csv") | file("b.csv.gz")
             | file("images/a.png") | cut("images/a.png", png), "split": NO_OBJECT | st.just("validation")}),
         "house_numbers_standin": ({"folder": root / "standin", "count": 10}, {
             "folder": no_write, "count": NO_COUNT | st.integers(1, 9), "seed": NO_SEED}),
@@ -438,7 +438,7 @@ def names(argument, value):
     """Words of which a message about this value must have one."""
     said = [argument.removesuffix("s"), str(value)[:20]]
     said += [str(getattr(value, name)) for name in ("name", "shape") if hasattr(value, name)]
-    return said + {"data": ["images are", "these images", "an array"], "held_out": ["images are"],
+    return said + {"data": ["images are", "these images", "an array", "data are"], "held_out": ["images are"],
                    "experiments": ["batch_size", "learning_rate", "beta_1", "losses"]}.get(argument, [])
 
 

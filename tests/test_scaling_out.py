@@ -182,5 +182,4 @@ def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit
     train("whole", 4)
     train("resumed", 2, 4)
     assert files_of_a_run(tmp_path / "whole") == files_of_a_run(tmp_path / "resumed")
-    names = [name for name, _ in tf.train.list_variables(str(tmp_path / "whole" / "checkpoints" / "epoch_0004" / "state"))]
-    assert np.isfinite(du.load_history(tmp_path / "whole").d_loss).all() and len(names) > 100
+    assert np.isfinite(du.load_history(tmp_path / "whole").d_loss).all()

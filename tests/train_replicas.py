@@ -37,7 +37,8 @@ def synchronized(net):
 def ten_steps(strategy, path, build=synchronized):
     """Weights of both nets and metrics after ten steps of batch 16, from the same first weights."""
     with strategy.scope() if strategy else contextlib.nullcontext():
-        originals = (dcgan.build_generator((16, 16, 1), 8, width=4), dcgan.build_discriminator((16, 16, 1), width=4))
+        originals = (dcgan.build_generator((16, 16, 1), 8, width=4, refinements=1),
+                     dcgan.build_discriminator((16, 16, 1), width=4))
         nets = [build(net) for net in originals]
         for net, original in zip(nets, originals):
             net.set_weights(original.get_weights())
@@ -65,8 +66,8 @@ def train_mirrored(folder):
 
 
 def train_here(run_dir, epochs):
-    return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1, tracking=False,
-                       measuring_net=small_measuring_net())
+    return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1,
+                       tracking=False, measuring_net=small_measuring_net())
 
 
 def train_worker(folder, epochs):

@@ -30,7 +30,7 @@ def small_data(count=200):
 
 def small_nets(seed=0, **options):
     """A pair with everything that a resumed run must bring back: BatchNorm, dropout, averaged weights."""
-    return (dcgan.build_generator((16, 16, 1), 8, width=4, seed=seed),
+    return (dcgan.build_generator((16, 16, 1), 8, width=4, refinements=1, seed=seed),
             dcgan.build_discriminator((16, 16, 1), width=4, dropout=0.2, seed=seed, **options))
 
 

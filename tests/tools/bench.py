@@ -8,6 +8,9 @@ the tutorial's nets train for 50 epochs in place of 20 to compare the time to qu
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # this and the next as the notebooks do
+if os.cpu_count() == 2:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 
 import collections
@@ -151,19 +154,23 @@ def random_batch(size):
     return np.random.default_rng(0).permutation(COUNT)[:size].astype(np.int32)
 
 
-def default_call(deterministic=True):
-    """`(batch, call)`: a bare step of the default nets and settings."""
+def default_call(deterministic=True, steps=16):
+    """`(batch, call)`: bare steps of the default nets and settings, as many in a call as in `train`."""
+    import numpy as np
     import tensorflow as tf
+
+    import dcgan_utils as dcgan
     if deterministic:  # as `train` does
         tf.config.experimental.enable_op_determinism()
     batch, step, *_ = default_trainer()
-    images, indices, numbers = tf.constant(random_pixels()), random_batch(batch), itertools.count()
-    return batch, lambda: float(step(images, indices, next(numbers))["d_loss"])
+    loop, numbers = dcgan.make_train_loop(step, random_pixels()), itertools.count(step=steps)
+    indices = np.tile(random_batch(batch), (steps, 1))
+    return batch, lambda: loop(indices, next(numbers)).numpy()
 
 
-def default_steps(deterministic=True):
-    batch, call = default_call(deterministic)
-    answer_seconds(call, times=400, scale=COUNT / batch)
+def default_steps(deterministic=True, steps=16):
+    batch, call = default_call(deterministic, steps)
+    answer_seconds(call, times=208 // steps, scale=COUNT / batch / steps)
 
 
 def tutorial_steps():
@@ -198,11 +205,11 @@ def matrix_products():
     answer_seconds(lambda: tf.matmul(matrix, matrix), times=10)
 
 
-def profiled_steps(times=50):
+def profiled_steps(times=4):
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
     _, call = default_call()
-    for _ in range(20):
+    for _ in range(2):
         call()
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
@@ -257,8 +264,13 @@ def torch_reference(path):
 
 
 # in the order of their turns: what is compared to within some per cent stands side by side
-CONTESTANTS = {"tutorial": tutorial_steps, "free steps": functools.partial(default_steps, deterministic=False),
-               "product": matrix_products, "steps": default_steps, "epoch": whole_epochs}
+CONTESTANTS = {"tutorial": tutorial_steps, "product": matrix_products, "steps": default_steps, "epoch": whole_epochs,
+               "free steps": functools.partial(default_steps, deterministic=False),
+               "single steps": functools.partial(default_steps, steps=1)}
+ALL_THREADS = "TF_NUM_INTRAOP_THREADS=0"  # an operation may use all cores, which is best for large ones
+SETTINGS = {"tutorial": ("tutorial", ALL_THREADS), "product": ("product", ALL_THREADS),
+            "all threads": ("steps", ALL_THREADS), "all threads, epoch": ("epoch", ALL_THREADS),
+            "no oneDNN": ("steps", "TF_ENABLE_ONEDNN_OPTS=0")}  # contestants in another environment
 
 
 # The parent: rounds and ratios
@@ -311,6 +323,7 @@ def torch_python():
 def commands():
     """The command of each contestant; PyTorch's only those that run here, after a check that they do what ours does."""
     ours = {name: (sys.executable, __file__, name) for name in CONTESTANTS}
+    ours |= {name: ("env", setting, *ours[other]) for name, (other, setting) in SETTINGS.items()}
     python, script = torch_python(), Path(__file__).with_name("bench_torch.py")
     if python is None:
         return ours
@@ -347,16 +360,26 @@ def print_epochs(seconds, measuring):
              "contiguous": "default nets in PyTorch, contiguous, steps alone",
              "channels_last": "default nets in PyTorch, channels last, steps alone",
              "compiled": "default nets in PyTorch, torch.compile, steps alone",
-             "steps": "default nets, steps alone", "free steps": "default nets, steps alone, without op determinism",
-             "epoch": "default nets, train() with everything"}
+             "steps": "default nets, steps alone", "epoch": "default nets, train() with everything",
+             "free steps": "  steps alone, without op determinism",
+             "single steps": "  steps alone, one in a call, not 16",
+             "no oneDNN": "  steps alone, TF_ENABLE_ONEDNN_OPTS=0",
+             "all threads": "  steps alone, all cores for each operation",
+             "all threads, epoch": "  train() with everything, all cores for each operation"}
     for name, text in texts.items():
         if name in seconds:
             print(f"  {text:54}{in_words(seconds[name]):>24}")
-    around = median_ratio([whole - steps for whole, steps in zip(seconds["epoch"], seconds["steps"])], seconds["epoch"])
+    around = median_ratio([whole - distance - steps for whole, distance, steps
+                           in zip(seconds["epoch"], measuring, seconds["steps"])], seconds["epoch"])
     print_ratio("an epoch of train() / the tutorial's steps", median_ratio(seconds["epoch"], seconds["tutorial"]))
-    print_ratio("everything around the step, share of an epoch", around, "at most 0.03")
-    print_ratio("  of it measuring the distance", median_ratio(measuring, seconds["epoch"]))
-    print_ratio("op determinism / without, of a step", median_ratio(seconds["steps"], seconds["free steps"]))
+    print_ratio("what surrounds the steps but the distance, of an epoch", around, "at most 0.03")
+    print_ratio("measuring the distance, of an epoch", median_ratio(measuring, seconds["epoch"]))
+    for name, text in (("free steps", "op determinism / without"), ("single steps", "16 steps in a call / one"),
+                       ("no oneDNN", "oneDNN / without")):
+        print_ratio(f"{text}, of a step", median_ratio(seconds["steps"], seconds[name]))
+    print_ratio("one core an operation / all, of a step", median_ratio(seconds["steps"], seconds["all threads"]))
+    print_ratio("one core an operation / all, of an epoch",
+                median_ratio(seconds["epoch"], seconds["all threads, epoch"]))
     if "contiguous" in seconds:
         best = min(("contiguous", "channels_last"), key=lambda name: statistics.median(seconds[name]))
         ratio = median_ratio(seconds[best], seconds["steps"])

@@ -1,13 +1,14 @@
 """Distance to the real images while training, for the tables of `make bench`: the default nets and the tutorial's.
 
-`curve(nets, seed, epochs)` trains in a process of its own on one core, so that two run side by side, and keeps
-the Frechet distance of 10,000 images by `mnist-1` in `outputs/bench/NETS-SEED/curve.csv` with a checkpoint an epoch: what
-is cut off goes on, what is finished is not trained again. Time is left out here; `bench.py` measures it.
+`train_curve(nets, seed, epochs)` trains on one core, so that two processes run side by side, and keeps the Frechet
+distance of 10,000 images by `mnist-1` in `outputs/bench/NETS-SEED/curve.csv`, with a checkpoint an epoch: what is cut
+off goes on, what is finished is not trained again. Time is left out here; `bench.py` measures it.
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import concurrent.futures
 import itertools
@@ -93,7 +94,7 @@ def train_curve(nets, seed, epochs):
                 features = net.features(dcgan.generate_images(generator, IMAGES, seed=1000 + seed))
                 rows.append({"epoch": points[number + 1], "images": epoch * count + min(count, (i + 1) * batch),
                              "frechet_distance": round(dcgan.frechet_distance(real, features), 4)})
-                print(nets, seed, rows[-1], flush=True)
+                print(nets, seed, rows[-1], file=sys.stderr, flush=True)
         with dcgan._replacing(place / f"epoch_{epoch + 1:04d}") as partial:
             partial.mkdir()
             checkpoint.write(str(partial / "state"))
@@ -105,14 +106,9 @@ def train_curve(nets, seed, epochs):
 
 
 def train_curves(wanted):
-    """Train all of `(nets, seed, epochs)` that are not finished, two at a time."""
-    def one(job):
-        nets, seed, epochs = job
-        if load_curve(nets, seed)["epoch"].max() != epochs:
-            subprocess.run([sys.executable, __file__, nets, str(seed), str(epochs)], check=True)
-
+    """Train each `(nets, seed, epochs)`, one a core at a time."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, wanted))
+        list(pool.map(lambda job: subprocess.run([sys.executable, __file__, *map(str, job)], check=True), wanted))
 
 
 if __name__ == "__main__":

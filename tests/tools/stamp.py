@@ -25,6 +25,8 @@ from pathlib import Path
 REPOSITORY = "{address}"  # https://github.com/OWNER/NAME, where the course is published
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages off
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels on processors without AVX-512, too
+if os.cpu_count() == 2:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # two small operations at once beat one on both cores
 places = [Path.cwd(), Path.cwd().parent, Path.cwd() / "dcgan-course"]
 if not any((place / "dcgan_utils.py").exists() for place in places):
     if "google.colab" not in sys.modules or not REPOSITORY:
