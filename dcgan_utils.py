@@ -1045,8 +1045,9 @@ def _check_training(count, *, epochs, batch_size, learning_rate, generator_learn
 
 def _check_replicas(generator, smallest_batch, generator_every, discriminator_every):
     """Refuse what cannot be trained on the replicas of the present `tf.distribute` strategy."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if isinstance(generator.weights[0].value, tf.distribute.DistributedValues) != tf.distribute.has_strategy():
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    if not strategy.extended.variable_created_in_scope(generator.weights[0].value):
         raise ValueError("nets and training belong to different strategies: build the nets and call train within the "
                          "same strategy.scope().")
     if smallest_batch < replicas:

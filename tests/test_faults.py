@@ -337,8 +337,9 @@ def malformed(root):
             "class_names": NO_TEXT.filter(lambda value: value is not None) | st.just(("a",))}),
         "load_dataset": ({"name_or_path": root / "empty"}, {
             "name_or_path": NO_TEXT | st.sampled_from(["", "MNIST", "mnist/", *(root / name for name in (
-                "empty", "a-file", "no.npz"))]) | cut("a.npz", buffer.getvalue()) | file("b.npz") | file("b.mat") | file("b.csv") | file("b.csv.gz")
-            | file("images/a.png") | cut("images/a.png", png), "split": NO_OBJECT | st.just("validation")}),
+                "empty", "a-file", "no.npz"))]) | cut("a.npz", buffer.getvalue()) | file("b.npz") | file("b.mat")
+            | file("b.csv") | file("b.csv.gz") | file("images/a.png") | cut("images/a.png", png),
+            "split": NO_OBJECT | st.just("validation")}),
         "house_numbers_standin": ({"folder": root / "standin", "count": 10}, {
             "folder": no_write, "count": NO_COUNT | st.integers(1, 9), "seed": NO_SEED}),
         "labelled_subset": ({"data": data, "count": 4, "seed": 0}, {

@@ -129,9 +129,13 @@ def test_two_workers_equal_two_replicas_write_once_and_a_killed_one_costs_nothin
 
 def test_what_replicas_cannot_do_is_refused(make_nets):
     generator, _ = make_nets()
-    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    with strategy.scope(), pytest.raises(ValueError, match="within the same strategy.scope"):
-        du._check_replicas(generator, 64, 1, 1)
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        with pytest.raises(ValueError, match="within the same strategy.scope"):
+            du._check_replicas(generator, 64, 1, 1)
+        within, _ = make_nets()
+        du._check_replicas(within, 64, 1, 1)
+    with pytest.raises(ValueError, match="within the same strategy.scope"):
+        du._check_replicas(within, 64, 1, 1)
     with pytest.raises(ValueError, match="holds 0 images, too few for 1 replicas; choose another batch_size"):
         du._check_replicas(generator, 0, 1, 1)
     du._check_replicas(generator, 1, 2, 2)
