@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ |= {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_NUM_INTRAOP_THREADS": "1"}  # here as in the processes that tests start
 _keras_home = tempfile.TemporaryDirectory(prefix="keras-home-")
 os.environ["KERAS_HOME"] = _keras_home.name  # Keras reads it when it is imported, never again
 
