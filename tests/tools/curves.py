@@ -95,11 +95,11 @@ def train_curve(nets, seed, epochs):
                 rows.append({"epoch": points[number + 1], "images": epoch * count + min(count, (i + 1) * batch),
                              "frechet_distance": round(dcgan.frechet_distance(real, features), 4)})
                 print(nets, seed, rows[-1], file=sys.stderr, flush=True)
+        with dcgan._replacing(place / "curve.csv") as partial:
+            pd.DataFrame(rows).to_csv(partial, index=False)
         with dcgan._replacing(place / f"epoch_{epoch + 1:04d}") as partial:
             partial.mkdir()
             checkpoint.write(str(partial / "state"))
-        with dcgan._replacing(place / "curve.csv") as partial:
-            pd.DataFrame(rows).to_csv(partial, index=False)
         for old in place.glob("epoch_*"):
             if dcgan._epoch_of(old) < epoch + 1:
                 dcgan._remove(old)
