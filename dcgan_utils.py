@@ -865,8 +865,8 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *generator.output_shape[1:]), tf.uint8),
-                                  tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, *generator.output_shape[1:]), tf.uint8),
+                                                   tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64)])
     def train_step(images, indices, step):
         noise = make_noise(tf.size(indices), generator.input_shape[-1], seed=seed, step=step)
         (indices, noise), share = replica_share(indices, noise)
@@ -882,10 +882,11 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         g_scale, d_scale = generator_optimizer.scale_loss(share), discriminator_optimizer.scale_loss(share)
         g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables, g_scale)
         d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables, d_scale)
-        if generator_every == 1 or step % generator_every == 0:
-            generator_optimizer.apply(g_gradients, generator.trainable_variables)
-        if discriminator_every == 1 or step % discriminator_every == 0:
-            discriminator_optimizer.apply(d_gradients, discriminator.trainable_variables)
+        for optimizer, gradients, net, every in (
+                (generator_optimizer, g_gradients, generator, generator_every),
+                (discriminator_optimizer, d_gradients, discriminator, discriminator_every)):
+            learn = functools.partial(optimizer.apply, gradients, net.trainable_variables)
+            learn() if every == 1 else tf.cond(step % every == 0, learn, lambda: None)
 
         steps_done = tf.cast(step, keras.config.floatx())
         decay = tf.minimum((1 + steps_done) / (10 + steps_done), averaging)
@@ -926,7 +927,7 @@ def make_train_loop(train_step, images):
         share = replica_share(indices)[1]
         return share * tf.stack([tf.cast(value, share.dtype) for value in metrics.values()])
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int64)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int64)])
     def train_loop(indices, first_step):
         numbers = first_step + tf.range(tf.shape(indices, tf.int64)[0])
         return tf.map_fn(

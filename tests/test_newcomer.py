@@ -19,12 +19,18 @@ ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = 'import sys, types; sys.modules["google.colab"] = types.ModuleType("google.colab")'
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A copy of what a clone of the repository holds, without outputs; not to be changed."""
+    folder = tmp_path_factory.mktemp("original") / "course"
+    left_out = shutil.ignore_patterns(".git", ".venv*", "outputs", "__pycache__", "wandb", ".solved", ".hypothesis")
+    return shutil.copytree(ROOT, folder, ignore=left_out)
+
+
 @pytest.fixture
-def course(tmp_path):
-    """A copy of what a clone of the repository holds, without outputs."""
-    folder = tmp_path / "course"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".venv", "outputs", "__pycache__", "wandb"))
-    return folder
+def course(original, tmp_path):
+    """A copy to use as a newcomer does."""
+    return shutil.copytree(original, tmp_path / "course")
 
 
 def make(course, *arguments):

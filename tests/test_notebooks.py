@@ -217,6 +217,7 @@ def small_course(tmp_path):
     (tmp_path / "notebooks").mkdir()
     nbformat.write(notebook, tmp_path / "notebooks" / "01_data.ipynb")
     (tmp_path / ".repository").write_text("\n")
+    (tmp_path / "README.md").write_text("# Course\n")
     return tmp_path
 
 
@@ -254,11 +255,14 @@ def test_malformed_repository_is_refused_and_nothing_is_written(repository, smal
 
 def test_stamping_the_course_and_back_restores_every_byte(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    readme = shutil.copy(ROOT / "README.md", tmp_path)
     stamp.main(tmp_path, "jane/course")
+    assert Path(readme).read_text(encoding="utf-8").count("jane/course/blob/main/notebooks/") == len(PATHS)
     assert all("github.com/jane/course" in path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.ipynb"))
     stamp.main(tmp_path, REPOSITORY)
     for path in PATHS:
         assert (tmp_path / "notebooks" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert Path(readme).read_bytes() == (ROOT / "README.md").read_bytes()
 
 
 def test_tidy_drops_what_changes_from_run_to_run_and_nothing_else():

@@ -10,14 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import imageio.v3 as imageio
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 
 import dcgan_utils as du
+from test_training import assert_same_run
 
 SCRIPT = Path(__file__).with_name("train_replicas.py")
 
@@ -65,15 +64,6 @@ def test_a_replica_gets_its_part_of_a_batch_in_order(monkeypatch):
     assert sum(parts, []) == list(range(10)) and {len(part) for part in parts} == {3, 4}
 
 
-def files_of_a_run(run_dir):
-    """What two runs must have in common to the last bit."""
-    history = pd.read_csv(run_dir / "metrics.csv").drop(columns="seconds")
-    weights = [keras.models.load_model(run_dir / name, compile=False).get_weights()
-               for name in ("generator.keras", "generator_last.keras")]
-    return history.to_csv(), [array.tobytes() for net in weights for array in net], [
-        imageio.imread(path).tobytes() for path in sorted((run_dir / "grids").glob("*.png"))]
-
-
 @pytest.fixture(scope="module")
 def mirrored_runs(tmp_path_factory):
     """Of two replicas in one process: `whole`, four epochs, and `resumed`, two and two more."""
@@ -83,7 +73,7 @@ def mirrored_runs(tmp_path_factory):
 
 
 def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
-    assert files_of_a_run(mirrored_runs / "whole") == files_of_a_run(mirrored_runs / "resumed")
+    assert_same_run(mirrored_runs / "resumed", mirrored_runs / "whole")
     history = du.load_history(mirrored_runs / "whole")
     assert history.step.tolist() == [4, 8, 12, 16] and history.frechet_distance.notna().all()
 
@@ -124,7 +114,7 @@ def test_two_workers_equal_two_replicas_write_once_and_a_killed_one_costs_nothin
         (shown, error), (silent, _) = [worker.communicate(timeout=200) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], error[-3000:]
     assert f"going on after epoch {before}" in shown and "epoch   4" in shown and silent == ""
-    assert files_of_a_run(tmp_path / "run") == files_of_a_run(mirrored_runs / "whole")
+    assert_same_run(tmp_path / "run", mirrored_runs / "whole")
 
 
 def test_what_replicas_cannot_do_is_refused(make_nets):
@@ -185,5 +175,5 @@ def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit
 
     train("whole", 4)
     train("resumed", 2, 4)
-    assert files_of_a_run(tmp_path / "whole") == files_of_a_run(tmp_path / "resumed")
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
     assert np.isfinite(du.load_history(tmp_path / "whole").d_loss).all()

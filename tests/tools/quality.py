@@ -24,9 +24,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from bench import TUTORIAL_BATCH, tutorial_trainer
-
-SEEDS = (0, 1, 2)
-IMAGES = 10_000
+from curves import IMAGES, SEEDS
 
 
 def measured(generator, images_seen, seconds, seed):

@@ -1,8 +1,8 @@
 """Write where the course is published into the notebooks: `make stamp REPOSITORY=owner/name`.
 
 The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
-notebook begins with a title, a badge line and the same first code cell, and all three places come from here. Pictures
-of `outputs/` become absolute links, since Colab shows a notebook without its repository.
+notebook begins with a title, a badge line and the same first code cell, which come from here, as do the badges in the
+README's table. Pictures of `outputs/` become absolute links, since Colab shows a notebook without its repository.
 """
 
 import re
@@ -53,6 +53,13 @@ def stamp_text(text, repository, path):
     return re.sub(r"(?<=\]\()(\.\./|https://raw\.githubusercontent\.com/[^)]*/)outputs/", base, text)
 
 
+def stamp_readme(text, repository):
+    """The README with the badges of its table of notebooks set: the last column of each row that names a notebook."""
+    def row(match):
+        return f"{match[1]}{badge(repository, match[2]) if repository else '*not yet*'} |"
+    return re.sub(r"^(\| <img .*\]\((notebooks/\w+\.ipynb)\).* \| )[^|]* \|$", row, text, flags=re.M)
+
+
 def stamp_notebook(notebook, repository, path):
     """Set first code cell, badge and pictures of a notebook node in place."""
     for cell in notebook.cells:
@@ -72,6 +79,8 @@ def main(root=ROOT, repository=None):
         notebook = nbformat.read(path, as_version=4)
         stamp_notebook(notebook, repository, f"notebooks/{path.name}")
         nbformat.write(notebook, path)
+    readme = root / "README.md"
+    readme.write_text(stamp_readme(readme.read_text(encoding="utf-8"), repository), encoding="utf-8")
     print(f"stamped for {repository or 'no repository yet'}")
 
 

@@ -1,0 +1,87 @@
+"""The README: its commands are run, its links and the sections that it names exist, its programs work.
+
+A command that takes minutes or hours is run by `make -n`, which says what would be done; the programs that it starts must
+be there and take the arguments that they would be given. `make train` itself is run in test_newcomer.py.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import dcgan_utils as dcgan
+from test_newcomer import make, original  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted({command.strip() for command in re.findall(r"^(make .*)$|`(make [^`]+)`", README, flags=re.M)
+                   for command in command if command})
+SHORT = {"make handout", "make stamp REPOSITORY=owner/name"}
+
+
+def test_commands_are_found():
+    assert {"make train", "make test", *SHORT} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_do_what_the_makefile_says(original, command):  # noqa: F811
+    done = make(original, *([] if command in SHORT else ["-n"]), *command.split()[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+    if command in SHORT:
+        return
+    programs = re.findall(r"\.venv/bin/(\w+)", done.stdout)
+    assert programs and all((original / ".venv" / "bin" / program).exists() for program in programs)
+    assert all((original / script).is_file() for script in re.findall(r"(?:tests|notebooks)/[\w/]+\.\w+", done.stdout))
+    for name, value in re.findall(r"(\w+)=(\S+)", command):
+        assert value in done.stdout, f"{name} reaches nothing"
+
+
+def test_data_of_the_commands_are_legal():
+    names = {name for command in COMMANDS for name in re.findall(r"DATASET=(\w+)(?!\S)", command)}
+    assert names and names <= set(dcgan._NAMED_DATASETS)
+
+
+def test_other_programs_of_the_readme_start():
+    commands = re.findall(r"`(\.venv/bin/[^`]+)`", README)
+    assert len(commands) == 2
+    for command in commands:
+        program, *arguments = command.split()
+        arguments += ["--collect-only", "-q"] if "pytest" in arguments else ["--version"]
+        done = subprocess.run([Path(sys.prefix) / "bin" / Path(program).name, *arguments], cwd=ROOT,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, command + done.stdout + done.stderr
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\((?!http|#)([^)]+)\)|<img src=\"([^\"]+)\"", README)
+    assert links and all((ROOT / (link or picture)).exists() for link, picture in links)
+
+
+def test_every_notebook_has_a_row_and_every_section_named_is_there():
+    paths = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert re.findall(r"^\| <img .*\(notebooks/(\w+\.ipynb)\)", README, flags=re.M) == paths
+    rows = re.findall(r"^\| [^|]+\? \||^\| [^|]+\. \|", README, flags=re.M)
+    assert len(rows) >= 10
+    named = 0
+    for path, text in re.findall(r"\[\d+\]\(notebooks/(\w+\.ipynb)\)((?:(?!\[\d+\]\().)*)", README):
+        titles = {title for cell in nbformat.read(ROOT / "notebooks" / path, 4).cells if cell.cell_type == "markdown"
+                  for title in re.findall(r"^##+ (?:\d+\. )?(.+)$", cell.source, flags=re.M)}
+        for title in re.findall(r"(?<!\*)\*([^*|]+)\*", text):
+            named += 1
+            assert title in titles, f"{path} has no section {title!r}"
+    assert named >= 12
+
+
+@pytest.mark.parametrize("first_line, printed", [("import dcgan_utils", r"^base .* 1 "),
+                                                 ("import tensorflow", r"^epoch +2  d_loss")])
+def test_code_in_the_readme_runs(tmp_path, first_line, printed):
+    codes = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
+    code, = (code for code in codes if code.startswith(first_line))
+    environment = os.environ | {"DCGAN_SMOKE": "1", "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and len(codes) == 2, done.stderr
+    assert re.search(printed, done.stdout.replace("\r", "\n"), flags=re.M | re.S)
