@@ -882,10 +882,9 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
         g_scale, d_scale = generator_optimizer.scale_loss(share), discriminator_optimizer.scale_loss(share)
         g_gradients = generator_tape.gradient(g_loss, generator.trainable_variables, g_scale)
         d_gradients = discriminator_tape.gradient(d_loss, discriminator.trainable_variables, d_scale)
-        for optimizer, gradients, net, every in (
-                (generator_optimizer, g_gradients, generator, generator_every),
-                (discriminator_optimizer, d_gradients, discriminator, discriminator_every)):
-            learn = functools.partial(optimizer.apply, gradients, net.trainable_variables)
+        g_learn = functools.partial(generator_optimizer.apply, g_gradients, generator.trainable_variables)
+        d_learn = functools.partial(discriminator_optimizer.apply, d_gradients, discriminator.trainable_variables)
+        for learn, every in ((g_learn, generator_every), (d_learn, discriminator_every)):
             learn() if every == 1 else tf.cond(step % every == 0, learn, lambda: None)
 
         steps_done = tf.cast(step, keras.config.floatx())
