@@ -1,4 +1,4 @@
-"""What pre-commit holds a commit to, held here, too, and the forms that GitHub shows."""
+"""What pre-commit holds a commit to, held here, too; the texts for contributors, and the forms that GitHub shows."""
 
 import re
 import subprocess
@@ -43,6 +43,23 @@ def test_pre_commit_and_the_tests_use_the_same_ruff():
              for hook in repository["hooks"]}
     pinned, = re.findall(r"^ruff==[\d.]+$", (ROOT / "tests" / "requirements.txt").read_text(), flags=re.M)
     assert hooks["ruff"]["additional_dependencies"] == [pinned]
+
+
+# Texts for contributors and teachers
+
+@pytest.mark.parametrize("name", [".github/CONTRIBUTING.md", ".github/pull_request_template.md",
+                                  "notebooks/LESSON_PLAN.md", "tests/tools/gallery.py"])
+def test_commands_and_files_that_are_named_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert set(re.findall(r"(?:`|\"|^)make ([\w-]+)", text, flags=re.M)) <= targets
+    for path in re.findall(r"`((?:tests|notebooks|outputs/measuring_nets)/[\w./*-]*|[\w-]+\.(?:py|md|txt))`", text):
+        pattern = path.replace("NN", "??").rstrip("/")
+        assert list(ROOT.glob(pattern)) or list((ROOT / ".github").glob(pattern)), path
+
+
+def test_contributing_is_one_page():
+    assert len((GITHUB / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 # GitHub's forms
