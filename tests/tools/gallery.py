@@ -7,6 +7,7 @@ are kept in the picture as text, too.
 """
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -46,7 +47,7 @@ PANELS = (
     Panel("experiments/collapse-seed0", "Failure: mode collapse", FAILURES),
     Panel("experiments/collapse cured-seed0", "Its cure: minibatch statistics", FAILURES),
     Panel("experiments/overpowered-seed0", "Failure: the discriminator wins at once", FAILURES),
-    Panel("experiments/wrongly scaled-seed0", "Failure: images scaled to 0 to 1, distance to those", FAILURES),
+    Panel("experiments/wrongly scaled-seed0", "Failure: images scaled from 0 to 1", FAILURES),
     Panel("experiments/late decay-seed0", "Before a late decay: its best epoch", FAILURES, "best"),
     Panel("experiments/late decay-seed0", "Failure: late decay, the last epoch", FAILURES),
 )
@@ -63,9 +64,12 @@ def changed_settings(run_dir, config):
     if experiment.exists():
         settings = json.loads(experiment.read_text(encoding="utf-8"))["settings"]
         for net, letter in (("generator", "G"), ("discriminator", "D")):
-            if settings[f"build_{net}"] != f"build_{net}":
-                changed.append(f"{letter}: {settings[f'build_{net}']}")
-            changed += [f"{letter}: {name} {value}" for name, value in settings[net].items()]
+            builder = settings[f"build_{net}"]
+            ours = builder == f"build_{net}"
+            defaults = inspect.signature(getattr(dcgan, builder)).parameters if ours else {}
+            changed += [] if ours else [f"{letter}: {builder}"]
+            changed += [f"{letter}: {name} {value}" for name, value in settings[net].items()
+                        if name not in defaults or defaults[name].default != value]
     return changed
 
 
@@ -91,7 +95,8 @@ def caption_and_grid(panel, outputs):
              "changed: " + ", ".join(changed) if changed else "default settings"]
     if epoch in distances:
         floor = config["frechet_distance"]["real_against_real"]
-        lines.append(f"Fréchet distance {distances[epoch]:.1f} by {settings['measuring_net']}, real images {floor:.1f}")
+        lines.append(f"Fréchet distance to these {distances[epoch]:.2f}, among these {floor:.2f} "
+                     f"({settings['measuring_net']})")
     else:
         lines.append("no distance measured")
     return lines, imageio.imread(run_dir / "grids" / f"epoch_{epoch:04d}.png")
@@ -101,7 +106,8 @@ def draw(panels, outputs=OUTPUTS):
     """Figure of all panels, their captions as text, and the missing ones as `folder: command` lines."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=(3.5 * columns, 4.4 * rows))
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
+                                figsize=(3.5 * columns, 4.65 * rows))
     captions, missing = [], []
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
@@ -114,7 +120,7 @@ def draw(panels, outputs=OUTPUTS):
             missing.append(f"outputs/{panel.folder}: {panel.command}")
             axis.set(aspect="equal", frame_on=True)
         axis.set_title(textwrap.fill(panel.title, 40), loc="left", fontsize=10, weight="bold")
-        axis.set_xlabel("\n".join(textwrap.fill(line, 58) for line in lines), loc="left", fontsize=7.5, linespacing=1.3)
+        axis.set_xlabel("\n".join(textwrap.fill(line, 62) for line in lines), loc="left", fontsize=7.5, linespacing=1.3)
         captions.append("\n".join([panel.title, *lines]))
     return figure, "\n\n".join(captions), list(dict.fromkeys(missing))
 
