@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks handout bench quality measuring-net stamp
+.PHONY: train test notebooks handout bench quality measuring-net stamp gallery notebook
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -25,6 +25,15 @@ test: .venv/ready
 notebooks: .venv/ready
 	@$(BIN)/python tests/tools/notebooks.py $(NOTEBOOKS)
 
+# one notebook after a change: lint, a run in smoke mode with its exercises, the run on full data, form and outputs
+NOTEBOOK = $(or $(wildcard notebooks/$(NB)_*.ipynb),$(error say which notebook: make notebook NB=04))
+notebook: .venv/ready
+	@$(BIN)/ruff check $(NOTEBOOK)
+	@$(BIN)/python tests/tools/exercises.py
+	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 .solved/$(notdir $(NOTEBOOK))
+	@$(BIN)/python tests/tools/notebooks.py $(NOTEBOOK)
+	@$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_exercises.py tests/test_verdicts.py
+
 # the notebooks without their solutions, for a class
 handout: .venv/ready
 	@$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --output-dir=outputs/handout \
@@ -39,6 +48,10 @@ bench: .venv/ready
 # the default run beside the TensorFlow tutorial's nets, three seeds, into outputs/quality.csv
 quality: .venv/ready
 	@$(BIN)/python tests/tools/quality.py
+
+# samples of finished runs and their settings, on one page; make gallery RUNS="my-run another" for runs of your own
+gallery: .venv/ready
+	@$(BIN)/python tests/tools/gallery.py $(RUNS)
 
 # make measuring-net DATASET=path: what to measure with on labelled images of your own
 measuring-net: .venv/ready

@@ -4,15 +4,14 @@ import math
 import subprocess
 import sys
 
-import bench
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 
+import bench
 import dcgan_utils as du
-
+from conftest import ROOT
 
 # Operations of a step
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from exercises import exercises_of, main, with_solutions
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import dcgan_utils as dcgan
+from exercises import exercises_of, main, with_solutions
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 import dcgan_utils as du
 
-
 # Losses
 
 def test_losses_of_an_undecided_discriminator():

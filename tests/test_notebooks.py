@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
+
 import stamp
 from notebooks import tidy
 

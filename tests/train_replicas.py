@@ -6,15 +6,14 @@
 """
 
 import contextlib
-import os
 import sys
 from pathlib import Path
-
-from train_small import dcgan, small_data, small_measuring_net, small_nets
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from train_small import dcgan, small_data, small_measuring_net, small_nets
 
 
 def two_logical_cpus():

@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT))
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 import dcgan_utils as dcgan
 from bench import TUTORIAL_BATCH, tutorial_trainer
