@@ -1244,8 +1244,9 @@ class _Run:
         except tf.errors.OpError as error:
             if not tf.distribute.has_strategy():
                 raise
-            raise RuntimeError(f"the replicas lost each other in epoch {len(self.history) + 1}: a worker ended or is out "
-                               "of reach. Start all of them again: the run goes on from the last checkpoint.") from error
+            raise RuntimeError(f"the replicas lost each other in epoch {len(self.history) + 1}: a worker ended or is "
+                               "out of reach. Start all of them again: the run goes on from the last "
+                               "checkpoint.") from error
         finally:
             bar.close()
             tracker.close()

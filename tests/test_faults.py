@@ -287,7 +287,6 @@ def malformed(root):
     images, (generator, discriminator), net = small_data(40), small_nets(), small_measuring_net()
     data = dcgan.Dataset(images, (np.arange(40) % 2).astype(np.uint8), ("small", "large"))
     features = np.random.default_rng(0).normal(size=(20, 64))
-    probabilities = np.full((20, 3), 1 / 3)
     group = root / "outputs" / "group"
     run = group / "base-seed0"
     (run / "grids").mkdir(parents=True)

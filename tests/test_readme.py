@@ -1,7 +1,7 @@
 """The README: its commands are run, its links and the sections that it names exist, its programs work.
 
-A command that takes minutes or hours is run by `make -n`, which says what would be done; the programs that it starts must
-be there and take the arguments that they would be given. `make train` itself is run in test_newcomer.py.
+A command that takes minutes or hours is run by `make -n`, which says what would be done; the programs that it starts
+must be there. `make train` itself is run in test_newcomer.py.
 """
 
 import os

@@ -26,6 +26,16 @@ from train_small import small_data, small_measuring_net, small_nets, train_small
 SCRIPT = Path(__file__).with_name("train_small.py")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def eagerly():
+    """No graphs, here and in the processes that these tests start: test_faults.py and test_scaling_out.py have them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EAGERLY", "1")
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     """A run of six epochs that nothing disturbed."""
