@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -73,3 +74,34 @@ def make_nets():
         return (du.build_generator(image_shape, 8, width=4, refinements=1, seed=seed),
                 du.build_discriminator(image_shape, width=4, seed=seed))
     return make
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A copy of what a clone of the repository holds, not to be changed; of outputs, the frozen measuring nets alone."""
+    folder = tmp_path_factory.mktemp("original") / "course"
+    left_out = shutil.ignore_patterns(".git", ".venv*", ".solved", ".hypothesis", "outputs", "__pycache__", "wandb")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    shutil.copytree(ROOT / "outputs" / "measuring_nets", folder / "outputs" / "measuring_nets",
+                    ignore=shutil.ignore_patterns(".*", "*-seed*"))
+    return folder
+
+
+@pytest.fixture
+def course(original, tmp_path):
+    """A copy to use as a newcomer does."""
+    return shutil.copytree(original, tmp_path / "course")
+
+
+@pytest.fixture
+def published(course, tmp_path, monkeypatch):
+    """A bare repository that git finds under the address that a stamped notebook names."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "-f", "dcgan_utils.py", "requirements.txt", "notebooks", "outputs"],
+                    ["commit", "-qm", "course"]):
+        subprocess.run([*git, *command], cwd=course, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", course, tmp_path / "published.git"], check=True)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/published.git.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/jane/dcgan")
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")

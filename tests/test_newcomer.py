@@ -1,7 +1,6 @@
 """The ways in which a newcomer begins: `make train`, and one notebook opened in Colab."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,20 +16,6 @@ from train_small import small_data
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = 'import sys, types; sys.modules["google.colab"] = types.ModuleType("google.colab")'
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """A copy of what a clone of the repository holds, without outputs; not to be changed."""
-    folder = tmp_path_factory.mktemp("original") / "course"
-    left_out = shutil.ignore_patterns(".git", ".venv*", "outputs", "__pycache__", "wandb", ".solved", ".hypothesis")
-    return shutil.copytree(ROOT, folder, ignore=left_out)
-
-
-@pytest.fixture
-def course(original, tmp_path):
-    """A copy to use as a newcomer does."""
-    return shutil.copytree(original, tmp_path / "course")
 
 
 def make(course, *arguments):
@@ -78,20 +63,6 @@ def run_alone(notebook, folder, colab):
     alone = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
     NotebookClient(alone, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return Path(alone.cells[-1].outputs[0].text.strip())
-
-
-@pytest.fixture
-def published(course, tmp_path, monkeypatch):
-    """A bare repository that git finds under the address that a stamped notebook names."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
-    for command in (["init", "-q"], ["add", "dcgan_utils.py", "requirements.txt", "notebooks"],
-                    ["commit", "-qm", "course"]):
-        subprocess.run([*git, *command], cwd=course, check=True)
-    subprocess.run(["git", "clone", "-q", "--bare", course, tmp_path / "published.git"], check=True)
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/published.git.insteadOf")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/jane/dcgan")
-    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
 
 
 def test_colab_fetches_the_repository_and_runs_top_to_bottom(published, tmp_path, monkeypatch):

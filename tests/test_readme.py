@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 import dcgan_utils as dcgan
-from test_newcomer import make, original  # noqa: F401
+from test_newcomer import make
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_do_what_the_makefile_says(original, command):  # noqa: F811
+def test_commands_do_what_the_makefile_says(original, command):
     done = make(original, *([] if command in SHORT else ["-n"]), *command.split()[1:])
     assert done.returncode == 0, done.stdout + done.stderr
     if command in SHORT:

@@ -1,8 +1,9 @@
 """Write where the course is published into the notebooks: `make stamp REPOSITORY=owner/name`.
 
 The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
-notebook begins with a title, a badge line and the same first code cell, which come from here, as do the badges in the
-README's table. Pictures of `outputs/` become absolute links, since Colab shows a notebook without its repository.
+notebook begins with a title, a badge line and the same first code cell, which come from here; so do the cell tagged
+`colab` of notebooks that train for long, and the badges in the README's table. Pictures of `outputs/` become absolute
+links, since Colab shows a notebook without its repository.
 """
 
 import re
@@ -36,6 +37,34 @@ if not any((place / "dcgan_utils.py").exists() for place in places):
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-r", "dcgan-course/requirements.txt"], check=True)
 sys.path.insert(0, str(next(place for place in places if (place / "dcgan_utils.py").exists())))'''
 
+COLAB_CELL = """\
+# On Colab only: runs kept on Google Drive, if you tick this; your W&B key; a word on the GPU. Elsewhere: nothing.
+DRIVE = False  # @param {type:"boolean"}
+if "google.colab" in sys.modules:
+    import contextlib
+    import shutil
+
+    from google.colab import drive, userdata
+
+    if not tf.config.list_physical_devices("GPU"):
+        print("No GPU here. To get one: Runtime > Change runtime type > GPU; it comes with a new, empty machine.")
+    with contextlib.suppress(Exception):  # no such secret, or not for this notebook: runs are recorded offline
+        os.environ.setdefault("WANDB_API_KEY", userdata.get("WANDB_API_KEY"))
+    if DRIVE:
+        drive.mount("/content/drive")
+        here, kept = Path(dcgan.__file__).with_name("outputs"), Path("/content/drive/MyDrive/dcgan-course/outputs")
+        if not here.is_symlink():
+            kept.mkdir(parents=True, exist_ok=True)
+            for made in [*here.iterdir(), *here.glob("measuring_nets/*")]:
+                target = kept / made.relative_to(here)
+                if not target.exists():  # what Drive has already stays as it is
+                    partial = kept / f".partial-{made.name}"
+                    shutil.copytree(made, partial, dirs_exist_ok=True) if made.is_dir() else shutil.copy(made, partial)
+                    partial.rename(target)
+            here.rename(here.with_name("outputs-not-on-drive"))
+            here.symlink_to(kept)
+        print("Runs are kept on your Drive, in dcgan-course/outputs.")"""
+
 
 def badge(repository, path):
     """The line under a notebook's title."""
@@ -61,8 +90,10 @@ def stamp_readme(text, repository):
 
 
 def stamp_notebook(notebook, repository, path):
-    """Set first code cell, badge and pictures of a notebook node in place."""
+    """Set first code cell, Colab's cell, badge and pictures of a notebook node in place."""
     for cell in notebook.cells:
+        if "colab" in cell.metadata.get("tags", []):
+            cell.source = COLAB_CELL
         if cell.cell_type == "markdown":
             cell.source = stamp_text(cell.source, repository, path)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
