@@ -204,6 +204,11 @@ def page(generator, discriminator, *, title, facts=(), means=None):
                "directions": principal_directions(generator).tolist(), "latentDim": generator.input_shape[-1],
                "imageShape": generator.output_shape[1:], "facts": list(facts), "means": means}
     content["weights"] = weights.encoded()
+    return filled(title, content)
+
+
+def filled(title, content):
+    """The template with the runtime, a title and what the page computes with."""
     parts = {"title": html.escape(title), "content": json.dumps(content).replace("<", "\\u003c"),
              "runtime": "\n".join((PARTS / name).read_text(encoding="utf-8") for name in RUNTIME)}
     template = (PARTS / "page.html").read_text(encoding="utf-8")
