@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks handout bench quality measuring-net stamp gallery notebook
+.PHONY: train test notebooks notebook handout explorer gallery bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -40,6 +40,10 @@ handout: .venv/ready
 		--NotebookExporter.preprocessors='["nbgrader.preprocessors.ClearSolutions"]' \
 		--ClearSolutions.enforce_metadata=False --ClearSolutions.text_stub= notebooks/*.ipynb
 	@echo "outputs/handout: $$(ls outputs/handout | wc -l) notebooks without solutions"
+
+# make explorer RUN=my-run: a page that draws with a run's generator in the browser
+explorer: .venv/ready
+	@$(BIN)/python tests/tools/explorer.py "$(RUN)"
 
 # speed, floating-point rate and time to quality; make bench LONG=1 trains the tutorial's nets for 50 epochs, not 20
 bench: .venv/ready

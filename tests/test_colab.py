@@ -21,13 +21,14 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import stamp
 import tensorflow as tf
-import versions
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell
 from packaging.requirements import Requirement
+
+import stamp
+import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,0 +1,257 @@
+"""Write a page that draws with a run's generator in the browser: `make explorer RUN=mnist`.
+
+The page is one file, `outputs/<run>/explorer.html`: both nets, TensorFlow.js from `explorer/` and the template
+`explorer/page.html`. It needs no server and no network. A net becomes a list of steps, each named as the operation of
+TensorFlow.js that takes it, with the weights of all steps in one array.
+"""
+
+import base64
+import html
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import dcgan_utils as dcgan
+
+PARTS = Path(__file__).resolve().parent / "explorer"
+RUNTIME = ("tf-core.es2017.min.js", "tf-backend-cpu.es2017.min.js")
+LARGEST_MODEL = 3_000_000  # bytes of both nets' weights
+ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
+DIRECTIONS = 6
+
+
+class Weights:
+    """All weights of the page in one float32 array; a step names a place in it and a shape."""
+
+    def __init__(self):
+        self.values, self.size = [], 0
+
+    def add(self, array):
+        array = np.asarray(array, "<f4")
+        place = {"start": self.size, "shape": array.shape}
+        self.values.append(array.ravel())
+        self.size += array.size
+        return place
+
+    def encoded(self):
+        if 4 * self.size > LARGEST_MODEL:
+            raise ValueError(f"the nets' weights are {4 * self.size:,} bytes; wanted at most {LARGEST_MODEL:,}, so that "
+                             "the page stays small. Narrower nets are smaller.")
+        return base64.b64encode(np.concatenate(self.values).tobytes()).decode()
+
+
+def steps_of(model, weights):
+    """What the page has to compute for a Keras model that is a chain of layers, in inference mode.
+
+    Args:
+        model: a Keras model, one layer after the other.
+        weights: the `Weights` to add the model's to.
+
+    Returns:
+        A list of dicts: `op`, its options, and the places of its weights.
+
+    Raises:
+        ValueError: a layer, or an option of a layer, that the page cannot compute.
+    """
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if not isinstance(model, keras.Sequential):
+        ends = [model.inputs[0], *(layer.output for layer in layers)]
+        if len(model.inputs) != 1 or any(layer.input is not end for layer, end in zip(layers, ends)):
+            raise ValueError(f"{model.name!r} is no chain of layers, which is all that the page can compute.")
+    return [step for layer in layers for step in _steps_of_layer(layer, weights)]
+
+
+def _steps_of_layer(layer, weights):
+    kind, known = type(layer).__name__, keras.layers
+
+    def wanted(**options):
+        for name, values in options.items():
+            if getattr(layer, name) not in values:
+                raise ValueError(f"layer {layer.name!r} ({kind}) has {name}={getattr(layer, name)!r}, which the page cannot "
+                                 f"compute; wanted {' or '.join(map(repr, values))}.")
+
+    def activation():
+        name = keras.activations.serialize(layer.activation)
+        if name not in ACTIVATIONS:
+            raise ValueError(f"layer {layer.name!r} ({kind}) has the activation {name!r}, which the page cannot compute; "
+                             f"wanted {', '.join(ACTIVATIONS)}.")
+        return [] if name == "linear" else [{"op": name}]
+
+    def linear(op, **options):
+        step = {"op": op, "kernel": weights.add(layer.kernel), **options}
+        return [step | ({"bias": weights.add(layer.bias)} if layer.use_bias else {}), *activation()]
+
+    if type(layer) is known.Dense:
+        return linear("matMul")
+    if type(layer) in (known.Conv2D, known.Conv2DTranspose):
+        wanted(padding=("same", "valid"), dilation_rate=((1, 1),), data_format=("channels_last",))
+        if type(layer) is known.Conv2D:
+            wanted(groups=(1,))
+            return linear("conv2d", strides=layer.strides, padding=layer.padding)
+        wanted(output_padding=(None,))
+        return linear("conv2dTranspose", strides=layer.strides, shape=layer.output.shape[1:], padding=layer.padding)
+    if type(layer) is known.BatchNormalization:
+        wanted(axis=(-1, len(layer.input.shape) - 1))
+        one, zero = np.ones(layer.moving_mean.shape), np.zeros(layer.moving_mean.shape)
+        gamma, beta = (value if value is None else np.asarray(value, np.float64) for value in (layer.gamma, layer.beta))
+        scale = (one if gamma is None else gamma) / np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+        shift = (zero if beta is None else beta) - scale * np.asarray(layer.moving_mean, np.float64)
+        return [{"op": "scaleAndShift", "scale": weights.add(scale), "shift": weights.add(shift)}]
+    if type(layer) is known.ReLU:
+        wanted(max_value=(None,), negative_slope=(0,), threshold=(0,))
+        return [{"op": "relu"}]
+    if type(layer) is known.LeakyReLU:
+        return [{"op": "leakyRelu", "slope": float(layer.negative_slope)}]
+    if type(layer) is known.Activation:
+        return activation()
+    if type(layer) in (known.Reshape, known.Flatten):
+        return [{"op": "reshape", "shape": layer.output.shape[1:]}]
+    if type(layer) is known.UpSampling2D:
+        wanted(interpolation=("nearest",), data_format=("channels_last",))
+        return [{"op": "resizeNearestNeighbor", "size": layer.output.shape[1:3]}]
+    if type(layer) is dcgan.MinibatchStatistics:
+        return [{"op": "minibatchStatistics"}]
+    if type(layer) is known.Dropout:
+        return []
+    raise ValueError(f"layer {layer.name!r} is a {kind}, which the page cannot compute. It knows Dense, Conv2D, "
+                     "Conv2DTranspose, UpSampling2D, BatchNormalization, ReLU, LeakyReLU, Activation, Reshape, Flatten, "
+                     "Dropout and MinibatchStatistics.")
+
+
+def principal_directions(generator, count=DIRECTIONS):
+    """The directions of the noise that change the first layer most, float32 `(count, latent_dim)` of length 1.
+
+    They are the left singular vectors of its weights: Shen and Zhou 2021, https://arxiv.org/abs/2007.06600.
+
+    Raises:
+        ValueError: the generator does not begin with a dense layer.
+    """
+    first = next((layer for layer in generator.layers if layer.weights), None)
+    if type(first) is not keras.layers.Dense:
+        raise ValueError(f"the generator begins with a {type(first).__name__}; wanted a Dense layer, whose weights "
+                         "say which directions of the noise matter.")
+    vectors, _, _ = np.linalg.svd(first.kernel, full_matrices=False)
+    return vectors.T[:count]
+
+
+def load_discriminator(run_dir):
+    """The discriminator of a run's newest checkpoint, and the checkpoint's epoch.
+
+    A checkpoint holds weights without their net, so the net is built from their shapes, and compared with what
+    `config.json` says of the one that was trained.
+
+    Raises:
+        FileNotFoundError: the run has no checkpoint.
+        ValueError: the run's discriminator was not made by `build_discriminator`.
+    """
+    folders = sorted((run_dir / "checkpoints").glob("epoch_*"))
+    if not folders:
+        raise FileNotFoundError(f"{dcgan.shown_path(run_dir)} has no checkpoint, which holds the discriminator; "
+                                "train the run first.")
+    settings = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["settings"]
+    reader = tf.train.load_checkpoint(str(folders[-1] / "state"))
+    names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
+    values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
+    for net in _candidates(values, settings):
+        if net.count_params() == settings["discriminator"]["parameters"] and dcgan._describe(net) == settings["discriminator"]:
+            for variable, value in zip(net.variables, values, strict=True):
+                variable.assign(value)
+            return net, int(folders[-1].name.removeprefix("epoch_"))
+    raise ValueError(f"the discriminator of {dcgan.shown_path(run_dir)} was not made by build_discriminator (or by another "
+                     "version of Keras), so its weights cannot be read. The page shows runs of the course's own nets.")
+
+
+def _candidates(values, settings):
+    """Discriminators whose weights have the shapes of `values`: one, or with dropout one for each usual share."""
+    kernels = [value for value in values if value.ndim == 4]
+    if len(kernels) < 2:
+        return
+    floats = [value for value in values if value.dtype.kind == "f"]
+    shares = [0.0] if len(floats) == len(values) else np.arange(5, 100, 5) / 100  # dropout keeps a state
+    for share in shares:
+        yield dcgan.build_discriminator(
+            settings["data"]["image_shape"], width=kernels[0].shape[-1], kernel_size=kernels[0].shape[0],
+            batch_norm=len(floats) > 2 * len(kernels) + 2,
+            minibatch_statistics=kernels[-1].shape[2] > kernels[-2].shape[-1], dropout=float(share), seed=settings["seed"])
+
+
+def page(generator, discriminator, *, title, facts=(), means=None):
+    """The page as one string of HTML.
+
+    Args:
+        generator: Keras model, noise `(n, latent_dim)` to images `(n, height, width, channels)` in [-1, 1].
+        discriminator: Keras model, such images to logits `(n, 1)`.
+        title: what the generator was trained on, or the name of its run.
+        facts: pairs of strings for the caption.
+        means: None, or the mean probabilities of "real" for real and for generated images while training.
+
+    Raises:
+        ValueError: a net that the page cannot compute, or too large ones.
+    """
+    if generator.output_shape[1:] != discriminator.input_shape[1:]:
+        raise ValueError(f"the generator makes images of {generator.output_shape[1:]}, the discriminator takes "
+                         f"{discriminator.input_shape[1:]}; wanted the same shape.")
+    weights = Weights()
+    content = {"generator": steps_of(generator, weights), "discriminator": steps_of(discriminator, weights),
+               "directions": principal_directions(generator).tolist(), "latentDim": generator.input_shape[-1],
+               "imageShape": generator.output_shape[1:], "facts": list(facts), "means": means}
+    content["weights"] = weights.encoded()
+    return filled(title, content)
+
+
+def filled(title, content):
+    """The template with the runtime, a title and what the page computes with."""
+    parts = {"title": html.escape(title), "content": json.dumps(content).replace("<", "\\u003c"),
+             "runtime": "\n".join((PARTS / name).read_text(encoding="utf-8") for name in RUNTIME)}
+    template = (PARTS / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], template)
+
+
+def write_page(run_dir):
+    """Write `explorer.html` into a run's folder, and return its path.
+
+    Raises:
+        FileNotFoundError: the run is not finished.
+        ValueError: nets that the page cannot compute.
+    """
+    if not (run_dir / "generator.keras").exists():
+        raise FileNotFoundError(f"{dcgan.shown_path(run_dir / 'generator.keras')}: there is no such file; train the run first, "
+                                "for example with `make train`.")
+    generator = keras.models.load_model(run_dir / "generator.keras")
+    discriminator, last = load_discriminator(run_dir)
+    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    settings, history = config["settings"], dcgan.load_history(run_dir).head(last)
+    measured = history.dropna(subset="frechet_distance")
+    facts = [("run", run_dir.name), ("images", f"{settings['data']['count']:,}, {config['source']}"),
+             ("seed of the run", str(settings["seed"])), ("batch size", str(settings["batch_size"])),
+             ("learning rate", f"{settings['learning_rate']:g}"), ("discriminator of epoch", str(last))]
+    if len(measured):
+        best = measured.loc[measured.frechet_distance.idxmin()]
+        facts += [("generator of epoch", f"{best.epoch:.0f}, the best of {last}"),
+                  ("Fréchet distance", f"{best.frechet_distance:.2f} by {settings['measuring_net']}")]
+    else:
+        facts += [("generator of epoch", str(last))]
+    means = None if history.empty else history.iloc[-1][["d_real_mean", "d_fake_mean"]].tolist()
+    path = run_dir / "explorer.html"
+    path.write_text(page(generator, discriminator, title=run_dir.name, facts=facts, means=means), encoding="utf-8")
+    return path
+
+
+def main(run):
+    try:
+        path = write_page(dcgan.run_folder(run))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
+    print(f"{dcgan.shown_path(path)}: {path.stat().st_size:,} bytes; open it in a browser")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
