@@ -849,7 +849,8 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
             `decay * own + (1 - decay) * generator's` with decay `min(averaging, (1 + step) / (10 + step))`.
         seed: of the noise, drawn anew for each step from (seed, step).
         averaging: the final decay, 0 to below 1; 0 makes the averaged generator a copy.
-        losses: two functions as `discriminator_loss(real_logits, fake_logits)` and `generator_loss(fake_logits)`.
+        losses: two functions as `discriminator_loss(real_logits, fake_logits)` and `generator_loss(fake_logits)`, of
+            TensorFlow's operations alone: `tf.cond` in place of an `if` on a tensor.
         penalty: None, or a function of the discriminator, real images and generated ones whose scalar is added to the
             discriminator's loss.
         generator_every, discriminator_every: a net learns in each n-th step only.

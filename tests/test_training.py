@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -24,16 +23,6 @@ import dcgan_utils as dcgan
 from train_small import small_data, small_measuring_net, small_nets, train_small
 
 SCRIPT = Path(__file__).with_name("train_small.py")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def eagerly():
-    """No graphs, here and in the processes that these tests start: test_faults.py and test_scaling_out.py have them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EAGERLY", "1")
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +168,9 @@ def test_a_stop_between_two_pictures_leaves_no_odd_picture(whole_run, tmp_path):
     assert_same_run(tmp_path / "run", whole_run)
 
 
-@pytest.mark.parametrize("appears", ["checkpoints/epoch_0002", "grids/epoch_0004.png", "metrics.csv"])
+@pytest.mark.parametrize("appears", ["checkpoints/epoch_0002", "metrics.csv"])
 def test_killed_run_goes_on_bit_for_bit(whole_run, tmp_path, appears):
-    """SIGKILL as soon as a file appears: early, in the middle of saving, and before the first epoch ends."""
+    """SIGKILL as soon as a file appears, in the middle of saving; test_faults.py kills at ten random moments."""
     for attempt in range(5):  # on a busy machine a run may end before it is killed
         folder = tmp_path / f"run-{attempt}"
         process = subprocess.Popen([sys.executable, str(SCRIPT), str(folder), "6"], stdout=subprocess.DEVNULL)
@@ -441,22 +430,6 @@ def test_read_only_outputs_folder_is_a_clear_error(tmp_path):
         if root:
             os.seteuid(0)
         folder.chmod(0o755)
-
-
-def test_full_disk_is_a_clear_error_and_earlier_files_stay(short_run):
-    """A limit on the size of a file, which the operating system enforces, stands for a disk that is full."""
-    before = {path: path.read_bytes() for path in short_run.rglob("*") if path.is_file()}
-    limit = min(path.stat().st_size for path in short_run.rglob("state.data*")) // 2
-    process = subprocess.run(
-        [sys.executable, str(SCRIPT), str(short_run), "4"], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    assert process.returncode == 1
-    assert re.search("could not write .*epoch_0004: File too large", process.stderr)
-    assert "goes on from the last checkpoint" in process.stderr
-    after = {path: path.read_bytes() for path in before}
-    changed = {path.name for path in before if after[path] != before[path]}
-    assert changed <= {"config.json", "metrics.csv"} and not list(short_run.rglob(".partial-*"))
-    assert len(train_small(short_run, 4)) == 4
 
 
 def test_failed_write_leaves_the_earlier_file(tmp_path):

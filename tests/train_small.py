@@ -1,5 +1,4 @@
 """Train a small run in a process of its own, to be killed or starved: train_small.py FOLDER EPOCHS [tracked].
-With EAGERLY in the environment no graph is traced, which is quicker for a run of a few steps and rounds otherwise.
 
 `train_small.py serve` trains as each line of its standard input asks: a JSON list, [[FOLDER, EPOCHS], ENVIRONMENT].
 Each run is a fork of a process that has imported TensorFlow and computed nothing, which saves the time of the import.
@@ -15,7 +14,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import tensorflow as tf
 
 import dcgan_utils as dcgan
 
@@ -50,7 +48,6 @@ def train_small(run_dir, epochs, **options):
 
 
 def main(folder, epochs, *tracked):
-    tf.config.run_functions_eagerly("EAGERLY" in os.environ)
     train_small(folder, int(epochs), tracking=bool(tracked))
 
 
