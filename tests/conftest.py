@@ -80,7 +80,8 @@ def make_nets():
 def course(tmp_path):
     """A copy of what a clone of the repository holds; of outputs, the frozen measuring nets alone."""
     folder = tmp_path / "course"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".solved", "outputs", "__pycache__", "wandb"))
+    left_out = shutil.ignore_patterns(".git", ".venv*", ".solved", "outputs", "__pycache__", "wandb")
+    shutil.copytree(ROOT, folder, ignore=left_out)
     shutil.copytree(ROOT / "outputs" / "measuring_nets", folder / "outputs" / "measuring_nets",
                     ignore=shutil.ignore_patterns(".*", "*-seed*"))
     return folder
