@@ -17,7 +17,7 @@ train: .venv/ready
 
 # the notebooks run as copies in which every exercise is checked twice: as it stands, and solved
 test: .venv/ready
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/browser tests
 	@$(BIN)/python tests/tools/exercises.py
 	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
 
