@@ -6,7 +6,10 @@ import json
 import re
 import shutil
 
+import imageio.v3 as imageio
+import ipywidgets as widgets
 import keras
+import nbformat
 import numpy as np
 import pytest
 
@@ -187,3 +190,34 @@ def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and
     shutil.rmtree(run_dir / "checkpoints")
     with pytest.raises(FileNotFoundError, match="has no checkpoint"):
         explorer.write_page(run_dir)
+
+
+# The notebook's sliders
+
+def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
+    generator, sources = make_nets((28, 28, 1))[0], {}
+    for cell in nbformat.read(explorer.ROOT / "notebooks" / "05_evaluation.ipynb", as_version=4).cells:
+        sources |= {name: cell.source for name in ("def spherical(", "widgets.VBox(") if name in cell.source}
+    place = {"np": np, "dcgan": du, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
+             "directions": explorer.principal_directions(generator)}
+    exec(sources["def spherical("] + "\n" + sources["widgets.VBox("], place)
+
+    def shown():
+        return imageio.imread(place["picture"].value, extension=".png")
+
+    def assert_shows(noise):
+        row = du.make_grid(place["draw"](np.stack([a, noise, b])).repeat(6, axis=1).repeat(6, axis=2), columns=3)
+        np.testing.assert_array_equal(shown(), row.squeeze())
+
+    generator.layers[-1].kernel.assign(1e4 * generator.layers[-1].kernel)
+    place["seed"].value = 5
+    a, b = du.make_noise(2, 8, seed=5).numpy()
+    assert_shows(a)
+    place["share"].value = 1
+    assert_shows(b)
+    place["pushes"][2].value = -2
+    assert_shows(b - 2 * place["directions"][2])
+    place["button"].click()
+    a, b = du.make_noise(2, 8, seed=6).numpy()
+    assert_shows(a)
+    assert [control.value for control in (place["seed"], place["share"], *place["pushes"])] == [6, 0, *[0] * 6]

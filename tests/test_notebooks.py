@@ -270,7 +270,8 @@ def test_tidy_drops_what_changes_from_run_to_run_and_nothing_else():
     new = nbformat.v4
     written = [new.new_output("stream", text="start\n 1/9\r 9/9\repoch 1  \nend\n"),
                new.new_output("stream", text=" 1/9\r    \r"),
-               new.new_output("display_data", {"text/plain": "a\rb"})]
+               new.new_output("display_data", {"text/plain": "a\rb"}),
+               new.new_output("display_data", {"text/plain": "VBox()", "application/vnd.jupyter.widget-view+json": {}})]
     metadata = {"execution": {"iopub.status.busy": "now"}, "tags": ["parameters"]}
     notebook = new.new_notebook(
         metadata={"language_info": {"name": "python", "version": "3.9.1"}},

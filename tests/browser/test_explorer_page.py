@@ -116,6 +116,9 @@ def test_example_draws_and_judges(opened):
     page = opened((explorer.ROOT / "outputs" / "explorer.html").read_text(encoding="utf-8"))
     assert page.evaluate("Math.max(...generate([noiseOf(3)]))") > 0.9
     assert page.locator("#facts").inner_text().startswith("run\nmnist\n")
+    said = page.evaluate("Array.from({length: 100}, (_, i) => 1 / (1 + Math.exp(-judge(generate([0, 1, 2, 3].map("
+                         "(j) => noiseOf(4 * i + j))))[0])))")
+    assert abs(np.mean(said) - page.evaluate("content.usual")) < 0.06
 
 
 def test_noise_is_standard_normal_and_hangs_on_the_seed(opened):

@@ -191,7 +191,7 @@ def page(generator, discriminator, *, title, facts=(), means=None):
         discriminator: Keras model, such images to logits `(n, 1)`.
         title: what the generator was trained on, or the name of its run.
         facts: pairs of strings for the caption.
-        means: None, or the mean probabilities of "real" for real and for generated images while training.
+        means: None, or the mean probabilities of "real" for real and for generated images in the last epoch.
 
     Raises:
         ValueError: a net that the page cannot compute, or too large ones.
@@ -199,10 +199,11 @@ def page(generator, discriminator, *, title, facts=(), means=None):
     if generator.output_shape[1:] != discriminator.input_shape[1:]:
         raise ValueError(f"the generator makes images of {generator.output_shape[1:]}, the discriminator takes "
                          f"{discriminator.input_shape[1:]}; wanted the same shape.")
-    weights = Weights()
+    weights, images = Weights(), generator(dcgan.make_noise(1000, generator.input_shape[-1], seed=0), training=False)
+    usual = float(tf.reduce_mean(tf.sigmoid(discriminator(images, training=False))))
     content = {"generator": steps_of(generator, weights), "discriminator": steps_of(discriminator, weights),
                "directions": principal_directions(generator).tolist(), "latentDim": generator.input_shape[-1],
-               "imageShape": generator.output_shape[1:], "facts": list(facts), "means": means}
+               "imageShape": generator.output_shape[1:], "facts": list(facts), "usual": usual, "means": means}
     content["weights"] = weights.encoded()
     return filled(title, content)
 

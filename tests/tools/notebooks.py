@@ -23,7 +23,8 @@ def smaller(png):
 
 
 def tidy(notebook):
-    """Drop what a progress bar overwrote, TensorFlow's messages, times and the kernel's version; shrink figures."""
+    """Drop what a progress bar overwrote, TensorFlow's messages, times, the kernel's version and widgets, which are dead
+    without their kernel; shrink figures."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -34,7 +35,8 @@ def tidy(notebook):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+            cell.outputs = [o for o in cell.outputs if (o.output_type != "stream" or o.text.strip())
+                            and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
     notebook.metadata = nbformat.from_dict({
         "accelerator": "GPU", "colab": {"provenance": []},
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
