@@ -233,5 +233,9 @@ def test_each_parameter_is_a_form_field(path):
                                   "09_semi_supervised"])
 def test_notebooks_that_train_for_long_have_the_colab_cell_before_their_settings(name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", []) if tag in ("colab", "parameters")]
-    assert tags == ["colab", "parameters"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    (at,) = [i for i, cell in enumerate(code) if "colab" in cell.metadata.get("tags", [])]
+    assert "parameters" in code[at + 1].metadata.get("tags", [])
+    imports = re.findall(r"^(?:import|from) .*", "\n".join(cell.source for cell in code[:at]), flags=re.M)
+    assert {"import os", "import sys", "from pathlib import Path", "import tensorflow as tf",
+            "import dcgan_utils as dcgan"} <= {*imports}, "the cell uses them"
