@@ -50,8 +50,8 @@ def test_page_of_a_run(run_and_nets):
     assert path == run_dir / "explorer.html" and "{{" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert page.count("<script") == page.count("</script>") == 3
     assert [step["op"] for step in content["generator"]] == [
-        "matMul", "reshape", "scaleAndShift", "relu", "conv2dTranspose", "scaleAndShift", "relu", "conv2d", "scaleAndShift",
-        "relu", "conv2dTranspose", "tanh"]
+        "matMul", "reshape", "scaleAndShift", "relu", "conv2dTranspose", "scaleAndShift", "relu", "conv2d",
+        "scaleAndShift", "relu", "conv2dTranspose", "tanh"]
     assert "minibatchStatistics" in [step["op"] for step in content["discriminator"]]
     assert (content["latentDim"], content["imageShape"]) == (8, [16, 16, 1])
     facts, history = dict(content["facts"]), du.load_history(run_dir)
@@ -89,8 +89,10 @@ def test_example_is_small_and_what_the_tool_writes():
 
 
 def test_runtime_is_the_published_one():
-    listed = dict(re.findall(r"\| `(\S+\.js)` \| `(\w{64})` \|", (explorer.PARTS / "README.md").read_text(encoding="utf-8")))
-    assert listed == {name: hashlib.sha256((explorer.PARTS / name).read_bytes()).hexdigest() for name in explorer.RUNTIME}
+    text = (explorer.PARTS / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"\| `(\S+\.js)` \| `(\w{64})` \|", text))
+    for name in explorer.RUNTIME:
+        assert hashlib.sha256((explorer.PARTS / name).read_bytes()).hexdigest() == listed[name]
     assert "Apache License" in (explorer.PARTS / "LICENSE").read_text(encoding="utf-8")
 
 
@@ -120,7 +122,7 @@ def test_directions_are_those_that_move_the_first_layer_most():
 
 
 @pytest.mark.parametrize("stack, message", [
-    ([layers.SpectralNormalization(layers.Conv2D(2, 3))], "is a SpectralNormalization, which the page cannot compute. It knows"),
+    ([layers.SpectralNormalization(layers.Conv2D(2, 3))], "is a SpectralNormalization, which the page cannot"),
     ([layers.GroupNormalization(1)], "is a GroupNormalization"),
     ([layers.Conv2D(2, 2, dilation_rate=2)], r"\(Conv2D\) has dilation_rate=\(2, 2\).*wanted \(1, 1\)"),
     ([layers.Conv2D(2, 3, groups=2)], "groups=2"),

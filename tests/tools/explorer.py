@@ -43,8 +43,8 @@ class Weights:
 
     def encoded(self):
         if 4 * self.size > LARGEST_MODEL:
-            raise ValueError(f"the nets' weights are {4 * self.size:,} bytes; wanted at most {LARGEST_MODEL:,}, so that "
-                             "the page stays small. Narrower nets are smaller.")
+            raise ValueError(f"the nets' weights are {4 * self.size:,} bytes; wanted at most {LARGEST_MODEL:,}, so "
+                             "that the page stays small. Narrower nets are smaller.")
         return base64.b64encode(np.concatenate(self.values).tobytes()).decode()
 
 
@@ -75,14 +75,14 @@ def _steps_of_layer(layer, weights):
     def wanted(**options):
         for name, values in options.items():
             if getattr(layer, name) not in values:
-                raise ValueError(f"layer {layer.name!r} ({kind}) has {name}={getattr(layer, name)!r}, which the page cannot "
-                                 f"compute; wanted {' or '.join(map(repr, values))}.")
+                raise ValueError(f"layer {layer.name!r} ({kind}) has {name}={getattr(layer, name)!r}, which the page "
+                                 f"cannot compute; wanted {' or '.join(map(repr, values))}.")
 
     def activation():
         name = keras.activations.serialize(layer.activation)
         if name not in ACTIVATIONS:
-            raise ValueError(f"layer {layer.name!r} ({kind}) has the activation {name!r}, which the page cannot compute; "
-                             f"wanted {', '.join(ACTIVATIONS)}.")
+            raise ValueError(f"layer {layer.name!r} ({kind}) has the activation {name!r}, which the page cannot "
+                             f"compute; wanted {', '.join(ACTIVATIONS)}.")
         return [] if name == "linear" else [{"op": name}]
 
     def linear(op, **options):
@@ -102,7 +102,8 @@ def _steps_of_layer(layer, weights):
         wanted(axis=(-1, len(layer.input.shape) - 1))
         one, zero = np.ones(layer.moving_mean.shape), np.zeros(layer.moving_mean.shape)
         gamma, beta = (value if value is None else np.asarray(value, np.float64) for value in (layer.gamma, layer.beta))
-        scale = (one if gamma is None else gamma) / np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+        deviation = np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+        scale = (one if gamma is None else gamma) / deviation
         shift = (zero if beta is None else beta) - scale * np.asarray(layer.moving_mean, np.float64)
         return [{"op": "scaleAndShift", "scale": weights.add(scale), "shift": weights.add(shift)}]
     if type(layer) is known.ReLU:
@@ -122,8 +123,8 @@ def _steps_of_layer(layer, weights):
     if type(layer) is known.Dropout:
         return []
     raise ValueError(f"layer {layer.name!r} is a {kind}, which the page cannot compute. It knows Dense, Conv2D, "
-                     "Conv2DTranspose, UpSampling2D, BatchNormalization, ReLU, LeakyReLU, Activation, Reshape, Flatten, "
-                     "Dropout and MinibatchStatistics.")
+                     "Conv2DTranspose, UpSampling2D, BatchNormalization, ReLU, LeakyReLU, Activation, Reshape, "
+                     "Flatten, Dropout and MinibatchStatistics.")
 
 
 def principal_directions(generator, count=DIRECTIONS):
@@ -161,12 +162,13 @@ def load_discriminator(run_dir):
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
     for net in _candidates(values, settings):
-        if net.count_params() == settings["discriminator"]["parameters"] and dcgan._describe(net) == settings["discriminator"]:
+        if dcgan._describe(net) == settings["discriminator"]:
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
             return net, int(folders[-1].name.removeprefix("epoch_"))
-    raise ValueError(f"the discriminator of {dcgan.shown_path(run_dir)} was not made by build_discriminator (or by another "
-                     "version of Keras), so its weights cannot be read. The page shows runs of the course's own nets.")
+    raise ValueError(f"the discriminator of {dcgan.shown_path(run_dir)} was not made by build_discriminator (or by "
+                     "another version of Keras), so its weights cannot be read. The page shows runs of the course's "
+                     "own nets.")
 
 
 def _candidates(values, settings):
@@ -180,7 +182,8 @@ def _candidates(values, settings):
         yield dcgan.build_discriminator(
             settings["data"]["image_shape"], width=kernels[0].shape[-1], kernel_size=kernels[0].shape[0],
             batch_norm=len(floats) > 2 * len(kernels) + 2,
-            minibatch_statistics=kernels[-1].shape[2] > kernels[-2].shape[-1], dropout=float(share), seed=settings["seed"])
+            minibatch_statistics=kernels[-1].shape[2] > kernels[-2].shape[-1], dropout=float(share),
+            seed=settings["seed"])
 
 
 def page(generator, discriminator, *, title, facts=(), means=None):
@@ -224,8 +227,8 @@ def write_page(run_dir):
         ValueError: nets that the page cannot compute.
     """
     if not (run_dir / "generator.keras").exists():
-        raise FileNotFoundError(f"{dcgan.shown_path(run_dir / 'generator.keras')}: there is no such file; train the run first, "
-                                "for example with `make train`.")
+        raise FileNotFoundError(f"{dcgan.shown_path(run_dir / 'generator.keras')}: there is no such file; train the "
+                                "run first, for example with `make train`.")
     generator = keras.models.load_model(run_dir / "generator.keras")
     discriminator, last = load_discriminator(run_dir)
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
@@ -242,7 +245,9 @@ def write_page(run_dir):
         facts += [("generator of epoch", str(last))]
     means = None if history.empty else history.iloc[-1][["d_real_mean", "d_fake_mean"]].tolist()
     path = run_dir / "explorer.html"
-    path.write_text(page(generator, discriminator, title=run_dir.name, facts=facts, means=means), encoding="utf-8")
+    text = page(generator, discriminator, title=run_dir.name, facts=facts, means=means)
+    with dcgan._replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 
