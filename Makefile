@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test versions notebooks notebook handout explorer gallery bench quality measuring-net stamp
+.PHONY: train test test-browser versions notebooks notebook handout explorer gallery bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -17,9 +17,13 @@ train: .venv/ready
 
 # the notebooks run as copies in which every exercise is checked twice: as it stands, and solved
 test: .venv/ready
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/browser tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@$(BIN)/python tests/tools/exercises.py
 	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
+
+# notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
+test-browser: .venv/browser-ready
+	@$(BIN)/python -m pytest -rP tests/browser
 
 # the tests with the oldest, Colab's and the newest TensorFlow and Keras, into tests/tested_versions.md; an hour, 7 GB
 versions: .venv/ready
@@ -75,4 +79,9 @@ stamp: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt
+	@touch $@
+
+.venv/browser-ready: .venv/ready tests/browser/requirements.txt
+	@$(BIN)/python -m pip install --quiet -r tests/browser/requirements.txt
+	@$(BIN)/python tests/tools/chromium.py
 	@touch $@
