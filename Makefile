@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks handout bench quality measuring-net stamp
+.PHONY: train test versions notebooks handout bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -20,6 +20,10 @@ test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@$(BIN)/python tests/tools/exercises.py
 	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
+
+# the tests with the oldest, Colab's and the newest TensorFlow and Keras, into tests/tested_versions.md; an hour, 7 GB
+versions: .venv/ready
+	@$(BIN)/python tests/tools/versions.py $(PAIRS)
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
 notebooks: .venv/ready
