@@ -35,7 +35,7 @@ HEADER = f"""\
 Written by `make versions`: each pair of TensorFlow and Keras in an environment of its own, on {platform.system()} \
 {platform.machine()}, without a GPU.
 Tests are those of {", ".join(f"`{Path(path).stem}`" for path in UNIT_TESTS)}; cells are the code
-cells of notebooks 01 to 04 in smoke mode, every exercise checked twice. All tests (`make test`) run with the newest pair.
+cells of notebooks 01 to 04 in smoke mode, every exercise checked twice. What failed was run once more, alone. All tests (`make test`) run with the newest pair.
 
 """
 
@@ -59,20 +59,27 @@ def set_up(pair):
 
 
 def run_tests(python, name, arguments, **environment):
-    """Run pytest with `python` and keep what it prints in a log; how many passed, out of how many that ran."""
+    """Run pytest with `python`, then once more what failed, alone; "passed of all that ran". Logs are kept in `HOME`."""
+    ran, bad = _pytest(python, name, ["-n", "2", *arguments], environment)
+    if bad:  # some tests have time limits, and the machine may have been busy
+        _, bad = _pytest(python, f"{name}-again", ["-n", "0", "--last-failed", *arguments], environment)
+    print(f"{name}: {ran - bad} of {ran} passed" + (f", see the log {name}-again.log" if bad else ""), flush=True)
+    return f"{ran - bad} of {ran}"
+
+
+def _pytest(python, name, arguments, environment):
+    """How many tests ran, and how many of them failed."""
     report, log = HOME / f"{name}.xml", HOME / f"{name}.log"
     report.unlink(missing_ok=True)
+    command = [python, "-m", "pytest", "-q", f"--junitxml={report}", "-o", f"cache_dir={HOME / 'cache'}", *arguments]
     with open(log, "w") as file:
-        subprocess.run([python, "-m", "pytest", "-n", "2", "-q", f"--junitxml={report}", *arguments], cwd=ROOT,
-                       env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}, stdout=file, stderr=file)
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}, stdout=file,
+                       stderr=file)
     if not report.exists():
         sys.exit(f"the tests did not end: see {log.relative_to(ROOT)}")
-    counts = [suite.attrib for suite in ElementTree.parse(report).iter("testsuite")]
-    ran, bad = (sum(int(suite[kind]) for suite in counts for kind in kinds) for kinds in (("tests",),
-                                                                                          ("failures", "errors")))
-    ran -= sum(int(suite["skipped"]) for suite in counts)
-    print(f"{name}: {ran - bad} of {ran} passed" + (f", see {log.relative_to(ROOT)}" if bad else ""), flush=True)
-    return f"{ran - bad} of {ran}"
+    count = {kind: sum(int(suite.get(kind)) for suite in ElementTree.parse(report).iter("testsuite"))
+             for kind in ("tests", "failures", "errors", "skipped")}
+    return count["tests"] - count["skipped"], count["failures"] + count["errors"]
 
 
 def row_of(python, tests, cells):
