@@ -35,7 +35,8 @@ HEADER = f"""\
 Written by `make versions`: each pair of TensorFlow and Keras in an environment of its own, on {platform.system()} \
 {platform.machine()}, without a GPU.
 Tests are those of {", ".join(f"`{Path(path).stem}`" for path in UNIT_TESTS)}; cells are the code
-cells of notebooks 01 to 04 in smoke mode, every exercise checked twice. What failed was run once more, alone. All tests (`make test`) run with the newest pair.
+cells of notebooks 01 to 04 in smoke mode, every exercise checked twice. What failed was run once more,
+alone. All tests (`make test`) run with the newest pair.
 
 """
 
