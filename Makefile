@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test notebooks handout bench quality measuring-net stamp
+.PHONY: train test test-browser notebooks handout bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -20,6 +20,10 @@ test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@$(BIN)/python tests/tools/exercises.py
 	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
+
+# notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
+test-browser: .venv/browser-ready
+	@$(BIN)/python -m pytest -rP tests/browser
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
 notebooks: .venv/ready
@@ -54,4 +58,9 @@ stamp: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt
+	@touch $@
+
+.venv/browser-ready: .venv/ready tests/browser/requirements.txt
+	@$(BIN)/python -m pip install --quiet -r tests/browser/requirements.txt
+	@$(BIN)/python tests/tools/chromium.py
 	@touch $@

@@ -24,6 +24,8 @@ import pytest  # noqa: E402
 
 import dcgan_utils as du  # noqa: E402
 
+collect_ignore = ["browser"]  # `make test-browser` asks for it by name
+
 
 def pytest_configure(config):
     in_keras = "ignore:__array__ implementation doesn't accept:DeprecationWarning"
