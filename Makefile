@@ -6,7 +6,7 @@ RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: train test test-browser notebooks handout bench quality measuring-net stamp
+.PHONY: train test test-browser versions notebooks notebook handout explorer gallery bench quality measuring-net stamp
 
 # make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
 train: .venv/ready
@@ -24,6 +24,10 @@ test: .venv/ready
 # notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
 test-browser: .venv/browser-ready
 	@$(BIN)/python -m pytest -rP tests/browser
+
+# the tests with the oldest, Colab's and the newest TensorFlow and Keras, into tests/tested_versions.md; an hour, 7 GB
+versions: .venv/ready
+	@$(BIN)/python tests/tools/versions.py $(PAIRS)
 
 # make notebooks, or some of them: make notebooks NOTEBOOKS=notebooks/02_generator.ipynb
 notebooks: .venv/ready

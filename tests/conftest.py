@@ -27,8 +27,6 @@ import dcgan_utils as du
 
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
-collect_ignore = ["browser"]  # `make test-browser` asks for it by name
-
 
 def pytest_configure(config):
     in_keras = "ignore:__array__ implementation doesn't accept:DeprecationWarning"

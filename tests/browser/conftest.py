@@ -10,8 +10,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from chromium import find_chromium
 from playwright.sync_api import sync_playwright
+
+from chromium import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
