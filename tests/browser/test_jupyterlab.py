@@ -163,7 +163,8 @@ def test_run_all_shows_what_the_committed_notebook_shows(open_notebook, name):
     assert shown[0]["images"], "no picture of the result at the top"
     assert [image["address"] for cell in shown for image in cell["images"] if not image["width"]] == [], "do not load"
     assert [text for cell in shown for text in cell["cut"]] == [], "wider than its place"
-    assert [text for cell in shown for text in cell["paragraphs"] if BROKEN_TEXT.search(text)] == []
+    broken = [text for cell in shown for text in cell["paragraphs"] if BROKEN_TEXT.search(text)]
+    assert broken == [], "lists or code that the page does not show as such"
 
 
 def test_training_that_the_keyboard_interrupts_goes_on_from_its_checkpoint(open_notebook):
