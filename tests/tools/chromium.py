@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = ("no Chromium found. Install one (Debian: `apt-get install chromium`; anywhere: `.venv/bin/playwright install "
-           "chromium`; or Google Chrome), or name its program: `make test-browser CHROMIUM=/path/to/chrome`.")
+MISSING = ("no Chromium found. Install one (Debian: `apt-get install chromium`; anywhere: `.venv/bin/playwright "
+           "install chromium`; or Google Chrome), or name its program: `make test-browser CHROMIUM=/path/to/chrome`.")
 
 
 def find_chromium():
@@ -41,8 +41,9 @@ def install_chromium():
     attempts = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if shutil.which("apt-get") and os.geteuid() == 0:
         attempts.insert(0, ["sh", "-c", "apt-get update -qq && apt-get install -qq -y chromium"])
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in attempts:
-        if subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0:
+        if subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL).returncode == 0:
             return
 
 
