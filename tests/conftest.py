@@ -78,9 +78,9 @@ def make_nets():
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def original(tmp_path_factory):
-    """A copy of what a clone of the repository holds, not to be changed; of outputs, the frozen measuring nets alone."""
+    """A copy of what a clone of the repository holds, not to be changed; of outputs, only the frozen measuring nets."""
     folder = tmp_path_factory.mktemp("original") / "course"
     left_out = shutil.ignore_patterns(".git", ".venv*", ".solved", ".hypothesis", "outputs", "__pycache__", "wandb")
     shutil.copytree(ROOT, folder, ignore=left_out)

@@ -1,4 +1,4 @@
-"""Colab, emulated: packages `google.colab`, `.drive` and `.userdata` of our own, a folder for Drive, fresh clones for VMs.
+"""Colab, emulated: packages `google.colab`, `.drive` and `.userdata` of our own, a folder for Drive, clones for VMs.
 
 That shows what our cells do. It does not show what Google's parts do, and none of this was run on Colab itself. Not
 covered: the real Drive (its leave to mount, the order and delay of its uploads, its quota and trash, file locks and
@@ -160,7 +160,7 @@ def pull_the_plug(path):
 
 
 def colab_run(content, data, disconnect_at=None):
-    """Notebook 4 as far as its training, opened by its badge on a new VM; `content` is its /content. What it printed."""
+    """Notebook 4 as far as its training, opened by its badge on a new VM, `content` its /content. What it printed."""
     notebook = nbformat.read(ROOT / "notebooks" / "04_training.ipynb", as_version=4)
     stamp.stamp_notebook(notebook, "jane/dcgan", "notebooks/04_training.ipynb")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -226,7 +226,8 @@ def test_each_parameter_is_a_form_field(path):
     notebook = nbformat.read(path, as_version=4)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     settings = [line for line in cell.source.splitlines() if not line.startswith("#")]
-    assert settings and not [line for line in settings if not re.fullmatch(r'[A-Z_]+ = .+  # @param [{\[].+[}\]]', line)]
+    form_field = r"[A-Z_]+ = .+  # @param [{\[].+[}\]]"
+    assert settings and not [line for line in settings if not re.fullmatch(form_field, line)]
 
 
 @pytest.mark.parametrize("name", ["04_training", "06_experiments", "07_batch_normalization", "08_svhn",

@@ -30,7 +30,7 @@ def test_module_tests_and_notebooks_pass_ruff():
 
 
 @pytest.mark.parametrize("fault, name", [("import os\n", "F401"), ("x = 1\nassert y\n", "F821"),
-                                         (f"x = '{'a' * 130}'\n", "E501"), ("import sys, os\nsys, os\n", "E401"),
+                                         (f"x = '{'a' * 120}'\n", "E501"), ("import sys, os\nsys, os\n", "E401"),
                                          ("def f(x=[]):\n    return x\n", "B006")])
 def test_ruff_finds_what_it_is_there_for(fault, name, tmp_path):
     (tmp_path / "new.py").write_text(fault)

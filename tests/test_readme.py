@@ -6,6 +6,7 @@ must be there. `make train` itself is run in test_newcomer.py.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,19 +24,25 @@ COMMANDS = sorted({command.strip() for command in re.findall(r"^(make .*)$|`(mak
 SHORT = {"make handout", "make stamp REPOSITORY=owner/name"}
 
 
+@pytest.fixture(scope="module")
+def used(original, tmp_path_factory):
+    """A copy of the course in which one command after the other is given."""
+    return shutil.copytree(original, tmp_path_factory.mktemp("used") / "course")
+
+
 def test_commands_are_found():
     assert {"make train", "make test", *SHORT} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_do_what_the_makefile_says(original, command):
-    done = make(original, *([] if command in SHORT else ["-n"]), *command.split()[1:])
+def test_commands_do_what_the_makefile_says(used, command):
+    done = make(used, *([] if command in SHORT else ["-n"]), *command.split()[1:])
     assert done.returncode == 0, done.stdout + done.stderr
     if command in SHORT:
         return
     programs = re.findall(r"\.venv/bin/(\w+)", done.stdout)
-    assert programs and all((original / ".venv" / "bin" / program).exists() for program in programs)
-    assert all((original / script).is_file() for script in re.findall(r"(?:tests|notebooks)/[\w/]+\.\w+", done.stdout))
+    assert programs and all((used / ".venv" / "bin" / program).exists() for program in programs)
+    assert all((used / script).is_file() for script in re.findall(r"(?:tests|notebooks)/[\w/]+\.\w+", done.stdout))
     for name, value in re.findall(r"(\w+)=(\S+)", command):
         assert value in done.stdout, f"{name} reaches nothing"
 

@@ -168,9 +168,9 @@ def test_a_stop_between_two_pictures_leaves_no_odd_picture(whole_run, tmp_path):
     assert_same_run(tmp_path / "run", whole_run)
 
 
-@pytest.mark.parametrize("appears", ["checkpoints/epoch_0002", "metrics.csv"])
+@pytest.mark.parametrize("appears", ["checkpoints/epoch_0002", "grids/epoch_0004.png", "metrics.csv"])
 def test_killed_run_goes_on_bit_for_bit(whole_run, tmp_path, appears):
-    """SIGKILL as soon as a file appears, in the middle of saving; test_faults.py kills at ten random moments."""
+    """SIGKILL as soon as a file appears: early, in the middle of saving, and before the first epoch ends."""
     for attempt in range(5):  # on a busy machine a run may end before it is killed
         folder = tmp_path / f"run-{attempt}"
         process = subprocess.Popen([sys.executable, str(SCRIPT), str(folder), "6"], stdout=subprocess.DEVNULL)

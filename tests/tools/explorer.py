@@ -153,19 +153,19 @@ def load_discriminator(run_dir):
         FileNotFoundError: the run has no checkpoint.
         ValueError: the run's discriminator was not made by `build_discriminator`.
     """
-    folders = sorted((run_dir / "checkpoints").glob("epoch_*"))
-    if not folders:
+    newest = max((run_dir / "checkpoints").glob("epoch_*"), key=dcgan._epoch_of, default=None)
+    if not newest:
         raise FileNotFoundError(f"{dcgan.shown_path(run_dir)} has no checkpoint, which holds the discriminator; "
                                 "train the run first.")
     settings = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["settings"]
-    reader = tf.train.load_checkpoint(str(folders[-1] / "state"))
+    reader = tf.train.load_checkpoint(str(newest / "state"))
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
     for net in _candidates(values, settings):
         if dcgan._describe(net) == settings["discriminator"]:
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
-            return net, int(folders[-1].name.removeprefix("epoch_"))
+            return net, dcgan._epoch_of(newest)
     raise ValueError(f"the discriminator of {dcgan.shown_path(run_dir)} was not made by build_discriminator (or by "
                      "another version of Keras), so its weights cannot be read. The page shows runs of the course's "
                      "own nets.")

@@ -23,8 +23,10 @@ def smaller(png):
 
 
 def tidy(notebook):
-    """Drop what a progress bar overwrote, TensorFlow's messages, times, the kernel's version and widgets, which are dead
-    without their kernel; shrink figures."""
+    """Drop what a progress bar overwrote, TensorFlow's messages, times and the kernel's version; shrink figures.
+
+    Widgets go, too: without their kernel they are dead.
+    """
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):

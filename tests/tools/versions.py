@@ -1,7 +1,7 @@
 """Test the course with the oldest and the newest TensorFlow and Keras that it allows: `make versions`.
 
-Each pair gets an environment of its own in `.venv-versions/`, 2 GB, which may be deleted afterwards. There the tests run
-that touch TensorFlow and Keras most, and notebooks 01 to 04 in smoke mode. The counts go into
+Each pair gets an environment of its own in `.venv-versions/`, 2 GB, which may be deleted afterwards. There the tests
+run that touch TensorFlow and Keras most, and notebooks 01 to 04 in smoke mode. The counts go into
 `tests/tested_versions.md`, a row for each pair. Some pairs only: `make versions PAIRS=2.19.0-3.8.0`.
 """
 
@@ -60,7 +60,7 @@ def set_up(pair):
 
 
 def run_tests(python, name, arguments, **environment):
-    """Run pytest with `python`, then once more what failed, alone; "passed of all that ran". Logs are kept in `HOME`."""
+    """Run pytest with `python`, then once more what failed, alone; "passed of all that ran". Logs go to `HOME`."""
     ran, bad = _pytest(python, name, ["-n", "2", *arguments], environment)
     if bad:  # some tests have time limits, and the machine may have been busy
         _, bad = _pytest(python, f"{name}-again", ["-n", "0", "--last-failed", *arguments], environment)
