@@ -985,7 +985,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
 
     Raises:
         ValueError: an illegal argument, or a folder whose run has other settings; the differences are listed.
-        RuntimeError: another process trains in this folder, none of its checkpoints can be read, or, under
+        RuntimeError: another process trains in this folder, none of its checkpoints can be used, or, under
             `tf.distribute`, another worker is gone.
         FloatingPointError: a loss became NaN or infinite; names epoch and step.
         OSError: the folder cannot be written to; earlier files are intact.
@@ -1180,7 +1180,7 @@ class _Run:
         self.history = []
 
     def go_on(self, epochs, wandb_project, wandb_group):
-        """Train up to `epochs`, from the newest readable checkpoint."""
+        """Train up to `epochs`, from the newest whole checkpoint."""
         done = self._restore()
         if done >= epochs:
             print(f"{shown_path(self.run_dir)} has {done} epochs already; nothing to train.")
@@ -1306,24 +1306,24 @@ class _Run:
         return sorted((self.run_dir / "checkpoints").glob("epoch_*"), key=_epoch_of, reverse=True)
 
     def _restore(self):
-        """Load the newest readable checkpoint and the metrics up to it; its epoch, or 0 if the run is new."""
+        """Load the newest whole checkpoint and the metrics up to it; its epoch, or 0 if the run is new."""
         folders, path = self._checkpoints(), self.run_dir / "metrics.csv"
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
         for folder in folders:
+            epoch = _epoch_of(folder)
             try:
+                if [row.get("epoch") for row in rows[:epoch]] != [str(i + 1) for i in range(epoch)]:
+                    raise ValueError(f"{path.name} lacks rows for its {_epochs(epoch)}")
                 self.checkpoint.read(str(folder / "state")).assert_consumed()
             except Exception as error:  # TensorFlow has many kinds for a damaged file, IndexError among them
-                print(f"{shown_path(folder)} cannot be read ({_first_line(error)}); falling back to the one before.")
+                print(f"{shown_path(folder)} cannot be used ({_first_line(error)}); falling back to the one before.")
                 continue
-            epoch = _epoch_of(folder)
-            if [row.get("epoch") for row in rows[:epoch]] != [str(i + 1) for i in range(epoch)]:
-                raise RuntimeError(f"{shown_path(path)} lacks rows for the {epoch} epochs of the checkpoint: restore "
-                                   "it, or choose another run folder.")
             self.history = rows[:epoch]
             return epoch
         if folders or rows:
-            raise RuntimeError(f"{shown_path(self.run_dir)} holds a run, but no readable checkpoint to go on from. Its "
-                               "pictures and metrics are kept: choose another run folder.")
+            raise RuntimeError(f"{shown_path(self.run_dir)} holds a run, but no checkpoint that can be used, for the "
+                               "reasons above. Its pictures and metrics are kept: restore metrics.csv and "
+                               "checkpoints/, or choose another run folder.")
         return 0
 
     def _best_epoch(self):

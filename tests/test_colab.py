@@ -200,7 +200,7 @@ def test_a_run_on_drive_goes_on_bit_for_bit_on_a_new_machine(published, make_ima
     shutil.rmtree(vms[0])
 
     said = colab_run(vms[1], tmp_path / "blobs.npz")
-    assert re.search(rf"{newest.name} cannot be read .*; falling back", said) and "going on after epoch" in said
+    assert re.search(rf"{newest.name} cannot be used .*; falling back", said) and "going on after epoch" in said
     before, after = (pd.read_csv(run / "metrics.csv").drop(columns="seconds") for run in (whole, resumed))
     assert len(after) == 15 and before.equals(after)
     before, after = (keras.models.load_model(run / "generator.keras").get_weights() for run in (whole, resumed))
@@ -230,9 +230,9 @@ def test_each_parameter_is_a_form_field(path):
     assert settings and not [line for line in settings if not re.fullmatch(form_field, line)]
 
 
-@pytest.mark.parametrize("name", ["04_training", "06_experiments", "07_batch_normalization", "08_svhn",
-                                  "09_semi_supervised"])
-def test_notebooks_that_train_for_long_have_the_colab_cell_before_their_settings(name):
+@pytest.mark.parametrize("name", ["04_training", "05_evaluation", "06_experiments", "07_batch_normalization",
+                                  "08_svhn", "09_semi_supervised"])
+def test_notebooks_with_runs_have_the_colab_cell_before_their_settings(name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (at,) = [i for i, cell in enumerate(code) if "colab" in cell.metadata.get("tags", [])]

@@ -2,7 +2,7 @@
 
 The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
 notebook begins with a title, a badge line and the same first code cell, which come from here; so do the cell tagged
-`colab` of notebooks that train for long, and the badges in the README's table. Pictures of `outputs/` become absolute
+`colab` of notebooks with runs, and the badges in the README's table. Pictures of `outputs/` become absolute
 links, since Colab shows a notebook without its repository.
 """
 
