@@ -62,3 +62,18 @@ def test_errors_in_the_readme_are_those_of_the_draws():
                          & (DRAWS.kind == kind)]
             assert sorted(mine.draw) == list(range(int(draws)))
             assert claim == f"{mine.test_error.mean():.2f} \u00b1 {mine.test_error.std():.2f}", (data, labels, kind)
+
+
+def test_time_to_quality_in_the_readme_is_that_of_the_curves():
+    text, outputs = " ".join(README.split()), ROOT / "outputs"
+    row = pd.read_csv(outputs / "time_to_quality.csv").iloc[0]
+    claim = ("a distance of {frechet_distance:.0f} after five epochs, on average over the seeds. They first reach it "
+             "after {tutorial_seconds:.0f} seconds ({tutorial_low:.0f} to {tutorial_high:.0f}), the default nets after "
+             "{default_seconds:.1f} ({default_low:.1f} to {default_high:.1f}): **{ratio:.0f} times sooner**")
+    assert row.reached == "tutorial's after 5 epochs" and claim.format(**row) in text
+    curves = pd.read_csv(outputs / "curves.csv")
+    tutorial, default = (curves[curves.nets == nets] for nets in ("tutorial", "default"))
+    lowest = tutorial.frechet_distance.min()
+    epoch = default[default.frechet_distance >= lowest].epoch.max() + 1 / 16  # from there on all are below
+    assert (f"after one of their {len(tutorial)} epochs is {lowest:.1f}, and all default runs are below it after "
+            f"{26.6 * epoch:.1f} seconds, {epoch:.2f} of their first epoch") in text
