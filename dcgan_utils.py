@@ -30,7 +30,6 @@ import time
 import urllib.parse
 import uuid
 import zipfile
-import zlib
 from pathlib import Path
 
 import filelock
@@ -127,6 +126,20 @@ def _remove(path):
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+@contextlib.contextmanager
+def _readable(name, fault="missing or corrupt", remedy="restore it, or train the run again"):
+    """Name the file that cannot be read, or whose content is not what it should be, and say what to do."""
+    try:
+        yield
+    except Exception as error:  # readers raise whatever broken bytes lead them to
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{name}: {fault} ({_first_line(error)}); {remedy}.") from error
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
@@ -377,8 +390,6 @@ def house_numbers_standin(folder, count=20_000, *, seed=0):
         ValueError: a count below 10.
         OSError: the folder cannot be written to.
     """
-    if not _is_whole(count) or count < 10:
-        raise ValueError(f"count is {count!r}; wanted a whole number of at least 10.")
     digits, random = load_dataset("mnist"), np.random.default_rng(seed)
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
     order = random.permutation(len(digits.images))
@@ -468,17 +479,13 @@ def _with_classes(images, labels, source):
 
 def _load_npz(path, split):
     x, y = f"x_{split}", f"y_{split}"
-    try:
+    with _readable(path, "corrupt, truncated or pickled", "delete it and fetch it again, or save plain uint8 arrays: "
+                   "pickled Python objects are never unpickled, because they can run any code"):
         if not zipfile.is_zipfile(path):
             raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (x, y) if name in archive}
             names = ", ".join(archive.files) or "none"
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if "pickle" in str(error).lower():
-            raise ValueError(f"{path}: holds pickled Python objects, which are never unpickled because they can run "
-                             "any code; save plain uint8 arrays.") from error
-        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
     if x not in arrays:
         raise ValueError(f"{path}: has no array {x!r} (its arrays: {names}); wanted Keras' layout: {x}, and {y} if "
                          "there are labels.")
@@ -488,14 +495,9 @@ def _load_npz(path, split):
 
 def _load_mat(path):
     """A file in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, where 10 stands for the digit 0."""
-    try:
+    with _readable(path, "corrupt or truncated, or not in the format of MATLAB 5", "delete it and fetch it again"):
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
         found = [name for name, _, _ in scipy.io.whosmat(path)]
-    except NotImplementedError as error:
-        raise ValueError(f"{path}: in the format of MATLAB 7.3; wanted version 5, as SVHN's files are.") from error
-    except Exception as error:  # SciPy's reader raises whatever broken bytes lead it to
-        raise ValueError(f"{path}: corrupt or truncated ({_first_line(error)}); delete it and fetch it "
-                         "again.") from error
     missing = [name for name in ("X", "y") if name not in arrays]
     if missing:
         raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found) or 'nothing'}); wanted "
@@ -512,12 +514,10 @@ def _load_mat(path):
 
 
 def _load_csv(path):
-    try:
+    with _readable(path, "not readable as CSV", "repair it or fetch it again"):
         first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].fillna("")
         header = not all(str(cell).strip().lstrip("-").replace(".", "", 1).isdigit() for cell in first)
         table = pd.read_csv(path, header=0 if header else None)
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, pd.errors.ParserError) as error:
-        raise ValueError(f"{path}: not readable as CSV ({error}); repair it or fetch it again.") from error
     has_label = str(table.columns[0]).strip().lower() == "label" if header else True
     pixels = table.iloc[:, 1:] if has_label else table
     side = math.isqrt(pixels.shape[1])
@@ -532,7 +532,6 @@ def _load_csv(path):
 
 
 def _load_folder(folder, image_size):
-    check_positive(image_size=image_size)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
     if not found:
         raise ValueError(f"{folder}: no images; wanted files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}.")
@@ -553,30 +552,24 @@ def _load_folder(folder, image_size):
 
 def _read_image(path, side):
     """One image file as uint8 `(side, side, 3)`, by the rule that `load_dataset` states."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits a pixel
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-            if image.mode == "F":
-                raise ValueError("floating-point pixels")
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not readable as an image ({error}); repair or remove it.") from error
+    with _readable(path, "not readable as an image", "repair or remove it"), Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16 bits a pixel
+            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("floating-point pixels")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
 
 
 def _read_idx(path):
     """An array in the original MNIST files' gzipped IDX format of unsigned bytes."""
-    try:
-        with gzip.open(path) as file:
-            data = file.read()
+    with _readable(path, "corrupt or truncated", "delete it and fetch it again"):
+        data = gzip.decompress(path.read_bytes())
         shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
-    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
 
 
 def labelled_subset(data, count, *, seed):
@@ -594,7 +587,6 @@ def labelled_subset(data, count, *, seed):
     if data.labels is None:
         raise ValueError(f"{data.source}: these images have no labels, so none can be chosen; name the classes by "
                          "sub-folders, or give labels to Dataset.")
-    check_positive(count=count)
     classes = len(data.class_names)
     each, left = divmod(count, classes)
     if left:
@@ -997,9 +989,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
     generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
     rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
-    _check_training(count, epochs=epochs, batch_size=batch_size, **rates, beta_1=beta_1, beta_2=beta_2,
-                    averaging=averaging, losses=losses, penalty=penalty, generator_every=generator_every,
-                    discriminator_every=discriminator_every, picture_every=picture_every)
+    _check_batch_size(batch_size, count)
     for net, shape in ((generator, generator.output_shape[1:]), (discriminator, discriminator.input_shape[1:])):
         if tuple(shape) != data.image_shape:
             raise ValueError(f"the {net.name} is made for images of shape {tuple(shape)}, the data are "
@@ -1032,14 +1022,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         return run.go_on(epochs, wandb_project if tracking and _is_chief() else None, wandb_group)
 
 
-def _check_training(count, *, epochs, batch_size, learning_rate, generator_learning_rate, beta_1, beta_2, averaging,
-                    losses, penalty, generator_every, discriminator_every, picture_every):
-    """Refuse illegal settings of `train` on `count` images; of three of them None stands for a default."""
-    check_positive(batch_size=batch_size, generator_every=generator_every, discriminator_every=discriminator_every,
-                   epochs=1 if epochs is None else epochs, picture_every=1 if picture_every is None else picture_every)
-    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    _check(learning_rate=learning_rate, losses=losses, penalty=penalty,
-           generator_learning_rate=learning_rate if generator_learning_rate is None else generator_learning_rate)
+def _check_batch_size(batch_size, count):
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
@@ -1111,15 +1094,10 @@ def _agree_on_config(run_dir, settings, epochs, data):
     path = run_dir / "config.json"
     config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S")}
     if path.exists():
-        try:
+        with _readable(shown_path(path), "corrupt", "restore it, or choose another run folder"):
             config = json.loads(path.read_text(encoding="utf-8"))
             before = pd.json_normalize(config["settings"]).to_dict("records")[0]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{shown_path(path)} is corrupt ({error}): restore it, or choose another run "
-                             "folder.") from error
-        now = pd.json_normalize(settings).to_dict("records")[0]
-        different = [f"  {name}: {before.get(name, 'not set')} in that run, {now.get(name, 'not set')} now"
-                     for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+        different = _differences(before, pd.json_normalize(settings).to_dict("records")[0], "not set")
         if different:
             raise ValueError(f"{shown_path(run_dir)} holds a run with other settings:\n" + "\n".join(different)
                              + "\nUse its settings to go on with it, or choose another run folder.")
@@ -1130,6 +1108,12 @@ def _agree_on_config(run_dir, settings, epochs, data):
                "devices": [device.name for device in tf.config.list_logical_devices()]}
     _save_config(run_dir, config)
     return config
+
+
+def _differences(before, now, unset):
+    """A line for each setting that is another one now."""
+    return [f"  {name}: {before.get(name, unset)} in that run, {now.get(name, unset)} now"
+            for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
 
 
 def _save_config(run_dir, config):
@@ -1443,10 +1427,6 @@ def _wandb_mode(wandb):
     return "offline"
 
 
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def load_history(run_dir):
     """The metrics of a run as a pandas DataFrame, one row an epoch.
 
@@ -1456,21 +1436,10 @@ def load_history(run_dir):
     path = Path(run_dir) / "metrics.csv"
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
-    with _readable(path):
+    with _readable(shown_path(path)):
         history = pd.read_csv(path)
         _check(**{"metrics.csv": history})
     return history
-
-
-@contextlib.contextmanager
-def _readable(path):
-    """Name the file of a run whose content is not what was written."""
-    try:
-        yield
-    except Exception as error:  # readers raise whatever broken bytes lead them to
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(f"{shown_path(path)}: missing or corrupt ({_first_line(error)}); restore it, or train the run "
-                   "again.") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1538,7 +1507,6 @@ def build_measuring_net(image_shape, classes, *, seed=0):
         ValueError: an illegal size, see `check_image_shape`, or fewer than one class.
     """
     _, halvings = check_image_shape(image_shape)
-    check_positive(classes=classes)
     layers, seeds = keras.layers, itertools.count(1000 * seed)
 
     def initial():
@@ -1583,8 +1551,6 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape):
         raise ValueError(f"held_out: {held_out.source}, images of shape {held_out.image_shape}; wanted labelled ones "
                          f"of shape {data.image_shape}.")
-    if epochs is not None:
-        check_positive(epochs=epochs)
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
@@ -1661,22 +1627,17 @@ def _read_measuring_net(path, sha256=None):
     if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ValueError(f"{shown_path(path)}: its SHA-256 is not that of the net that ships with the course, so its "
                          "distances would not compare with those of others: fetch the file again.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = tuple(file["class_names"].tolist())
-            model = build_measuring_net(file["image_shape"].tolist(), len(names))
-            model.set_weights([file[f"arr_{i}"] for i in range(len(model.weights))])
-            return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{shown_path(path)}: corrupt or of another version ({_first_line(error)}); delete it and "
-                         "train it again with train_measuring_net.") from error
+    remedy = "delete it and train it again with train_measuring_net"
+    with _readable(shown_path(path), "corrupt or of another version", remedy), np.load(path) as file:
+        names = tuple(file["class_names"].tolist())
+        model = build_measuring_net(file["image_shape"].tolist(), len(names))
+        model.set_weights([file[f"arr_{i}"] for i in range(len(model.weights))])
+        return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
 
 
 def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
-    check_positive(count=count)
-    noise = make_noise(count, generator.input_shape[-1], seed=seed)
-    return to_uint8(_in_batches(generator, noise))
+    return to_uint8(_in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
 
 
 def _in_batches(model, inputs, size=500):
@@ -1768,7 +1729,6 @@ def manifold_scores(real, generated, *, neighbours=5):
     Raises:
         ValueError: not more images than `neighbours`.
     """
-    check_positive(neighbours=neighbours)
     real, generated = _check_features(at_least=neighbours + 1, real=real, generated=generated)
     real_radius, generated_radius = (
         NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(features).kneighbors()[0][:, -1]
@@ -1918,7 +1878,7 @@ class Experiment:
         self.settings = {"build_generator": build_generator, "build_discriminator": build_discriminator,
                          "generator": {}, "discriminator": {}, **settings}
         for net in ("generator", "discriminator"):
-            _check("Experiment", **{name: self.settings[name] for name in (net, f"build_{net}")})
+            _check(Experiment, **{name: self.settings[name] for name in (net, f"build_{net}")})
             legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys() - {"image_shape", "seed"}
             _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
 
@@ -1987,16 +1947,15 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
                          "there are no experiments; give a list of Experiment(name, ...).")
     if not seeds or any(not _is_whole(seed) or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
-    if processes is not None:
-        check_positive(processes=processes)
     if smoke_mode():
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
         todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]
         if todo:
-            _check_training(len(data.images), **{name: experiment.settings.get(name, train.__kwdefaults__[name])
-                                                 for name in _SETTINGS & train.__kwdefaults__.keys()})
+            arguments = experiment.arguments()
+            _check(train, **arguments)
+            _check_batch_size(arguments.get("batch_size", train.__kwdefaults__["batch_size"]), len(data.images))
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
@@ -2021,8 +1980,7 @@ def _finished(experiment, seed, data, folder):
         return False
     before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data)
     epochs_before, epochs_now = before.pop("epochs"), now.pop("epochs")
-    different = [f"  {name}: {before.get(name, 'default')} in that run, {now.get(name, 'default')} now"
-                 for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    different = _differences(before, now, "default")
     if epochs_now < epochs_before:
         different.append(f"  epochs: {epochs_before} in that run, only {epochs_now} now")
     if different:
@@ -2056,7 +2014,6 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
         Exception: what a job raised; the others are stopped.
     """
     processes = min(8, loky.cpu_count()) if processes is None else processes
-    check_positive(processes=processes)
     if tf.config.list_physical_devices("GPU") or smoke_mode():
         processes = 1
     parent = os.getpid()
@@ -2148,7 +2105,7 @@ def load_experiments(group="experiments"):
     rows = []
     for path in sorted(run_folder(group).glob("*/experiment.json")):
         measures = dict.fromkeys(("frechet_distance", "kid", "recall", "class_imbalance"), math.nan)
-        with _readable(path):
+        with _readable(shown_path(path)):
             row = measures | json.loads(path.read_text(encoding="utf-8"))
         history = load_history(path.parent)
         distances = history.set_index("epoch")["frechet_distance"].dropna()
@@ -2253,7 +2210,7 @@ def diagnose_run(run):
     distances = measured.set_index("epoch")["frechet_distance"]
     first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]] if len(distances) > 2 else [math.nan] * 3
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
-        with _readable(Path(run) / "config.json"):
+        with _readable(shown_path(Path(run) / "config.json")):
             config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
             first = config.get("frechet_distance", {}).get("before_training", first)
     falling = last < 0.8 * halfway
@@ -2284,9 +2241,8 @@ def diagnose_run(run):
 # Pictures
 # ---------------------------------------------------------------------------------------------------------------
 
-def _check_pictures(images, columns):
+def _check_pictures(images):
     images = _as_array(images)
-    check_positive(columns=columns)
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, "
                          "channels), n at least 1; to_uint8 converts from [-1, 1].")
@@ -2299,7 +2255,7 @@ def make_grid(images, columns=8, padding=2):
     Raises:
         ValueError: not uint8 images of four dimensions, or fewer than one column.
     """
-    images = _check_pictures(images, columns)
+    images = _check_pictures(images)
     rows = math.ceil(len(images) / columns)
     _, height, width, channels = images.shape
     grid = np.full((rows, height + padding, columns, width + padding, channels), 64, np.uint8)
@@ -2349,7 +2305,7 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
         size: of an image, in inches.
         title: of the figure.
     """
-    images = _check_pictures(images, columns)
+    images = _check_pictures(images)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"there are {len(titles)} titles for {len(images)} images; wanted one for each, or None.")
     rows = math.ceil(len(images) / columns)
@@ -2367,10 +2323,9 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
 
 def plot_epochs(run_dir, epochs):
     """A figure of a run's grids of these epochs, side by side."""
-    check_positive(**{f"epochs[{i}]": epoch + 1 for i, epoch in enumerate(epochs)})  # 0 is before training
     grids = []
     for path in (Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png" for epoch in epochs):
-        with _readable(path):
+        with _readable(shown_path(path)):
             grids.append(imageio.imread(path))
     return _plot_side_by_side(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), 3)
 
@@ -2387,7 +2342,7 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
     grids, titles = [], []
     for row in results[results.seed == seed].itertuples():
         run_dir = _experiment_dir(row.experiment, seed, run_folder(group))
-        with _readable(run_dir / "grids"):
+        with _readable(shown_path(run_dir / "grids")):
             grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
         side = (len(grid) - 2) // 2 + 2
         grids.append(grid[:side, :side])
@@ -2518,10 +2473,13 @@ def _has_columns(value, *names):
 _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, by their names in all public functions
     ("seed", lambda x: _is_whole(x) and 0 <= x < 2 ** 53, "a whole number from 0 to below 2^53"),
     ("make_noise.count", lambda x: tf.is_tensor(x) or _is_whole(x) and x > 0, "a whole number of at least 1"),
+    ("house_numbers_standin.count", lambda x: _is_whole(x) and x >= 10, "a whole number of at least 10"),
     ("step", lambda x: tf.is_tensor(x) or _is_whole(x) and x >= -1, "a whole number of at least -1"),
-    ("default_epochs.count images_seen latent_dim block columns milliseconds last_milliseconds",
+    ("count image_size images_seen latent_dim batch_size epochs picture_every generator_every discriminator_every "
+     "classes neighbours block processes columns milliseconds last_milliseconds",
      lambda x: _is_whole(x) and x > 0, "a whole number of at least 1"),
     ("padding total", lambda x: _is_whole(x) and x >= 0, "a whole number of at least 0"),
+    ("beta_1 beta_2 averaging", lambda x: _is_number(x) and 0 <= x < 1, "a number from 0 to below 1"),
     ("learning_rate generator_learning_rate size", lambda x: _is_number(x) and 0 < x < math.inf, "a number above 0"),
     ("batch_norm minibatch_statistics tracking", lambda x: isinstance(x, (bool, np.bool_)), "True or False"),
     ("wandb_project wandb_group base unit title", lambda x: isinstance(x, str), "a string"),
@@ -2551,7 +2509,8 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
     ("experiments", lambda x: _is_list(x, Experiment), "a list of Experiment(name, ...)"),
     ("seeds", lambda x: _is_list(x, object), "a list of whole numbers from 0, such as (0, 1, 2)"),
     ("jobs", lambda x: _is_list(x, (list, tuple)), "a list of tuples of arguments"),
-    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and len(x), "a list of epochs"),
+    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and len(x) and min(x) >= 0,
+     "a list of epochs, from 0, before training"),
     ("metrics.csv", lambda x: _has_columns(x, "epoch", "d_loss", "frechet_distance"), "one row an epoch"),
     ("history", lambda x: _has_columns(x, "epoch", *_METRICS, "g_accuracy", "frechet_distance"),
      "the metrics of a run, as load_history returns them"),
@@ -2562,23 +2521,23 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
 ) for name in names.split()}
 
 
-def _check(function="", /, **arguments):
-    """Refuse arguments that are not what `_LEGAL` says of their names."""
+def _check(function=None, /, **arguments):
+    """Refuse arguments that are not what `_LEGAL` says of their names; a function's own defaults are legal."""
+    parameters, prefix = (inspect.signature(function).parameters, function.__name__) if function else ({}, "")
     for name, value in arguments.items():
-        legal, wanted = _LEGAL.get(f"{function}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
-        if not legal(value):
+        legal, wanted = _LEGAL.get(f"{prefix}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
+        if not (name in parameters and value is parameters[name].default) and not legal(value):
             raise ValueError(f"{name} is {reprlib.repr(value)}; wanted {wanted}.")
 
 
 def _checked(function):
-    """The function, with its arguments checked; its defaults are legal."""
+    """The function, with its arguments checked."""
     parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
         given = {**dict(zip(parameters, args)), **kwargs}
-        _check(function.__name__, **{name: value for name, value in given.items()
-                                     if name in parameters and value is not parameters[name].default})
+        _check(function, **{name: value for name, value in given.items() if name in parameters})
         return function(*args, **kwargs)
 
     checked.__kwdefaults__ = function.__kwdefaults__
