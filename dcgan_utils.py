@@ -2243,7 +2243,7 @@ def diagnose_run(run):
 
 def _check_pictures(images):
     images = _as_array(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, "
                          "channels), n at least 1; to_uint8 converts from [-1, 1].")
     return images
@@ -2256,12 +2256,9 @@ def make_grid(images, columns=8, padding=2):
         ValueError: not uint8 images of four dimensions, or fewer than one column.
     """
     images = _check_pictures(images)
-    rows = math.ceil(len(images) / columns)
-    _, height, width, channels = images.shape
-    grid = np.full((rows, height + padding, columns, width + padding, channels), 64, np.uint8)
-    for i, image in enumerate(images):
-        grid[i // columns, padding:, i % columns, padding:] = image
-    grid = grid.reshape(rows * (height + padding), columns * (width + padding), channels)
+    tiles = np.pad(images, ((0, -len(images) % columns), (padding, 0), (padding, 0), (0, 0)), constant_values=64)
+    _, height, width, channels = tiles.shape
+    grid = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2).reshape(-1, columns * width, channels)
     return np.pad(grid, ((0, padding), (0, padding), (0, 0)), constant_values=64)
 
 
@@ -2275,7 +2272,7 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
         milliseconds, last_milliseconds: how long a frame, and the last one, stays.
 
     Raises:
-        ValueError: no frames, another number of captions, or frames that are not uint8.
+        ValueError: no frames, other frames, or another number of captions.
     """
     frames = [_as_array(frame).squeeze() for frame in frames]
     if (not frames or len(frames) != len(captions) or len({frame.shape for frame in frames}) > 1
@@ -2284,10 +2281,9 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
                          "at least one, and uint8 frames of one size, (height, width) or (height, width, 3).")
     if Path(path).suffix != ".gif":
         raise ValueError(f"path is {str(path)!r}; wanted the name of a file that ends in .gif.")
-    band = 18
     drawn = []
     for frame, caption in zip(frames, captions):
-        image = ImageOps.expand(Image.fromarray(frame), (0, band, 0, 0), fill="white")
+        image = ImageOps.expand(Image.fromarray(frame), (0, 18, 0, 0), fill="white")
         ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
         drawn.append(np.asarray(image))
     durations = [milliseconds] * (len(drawn) - 1) + [last_milliseconds]
@@ -2298,25 +2294,13 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
 def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
     """A figure of images, uint8 `(n, height, width, channels)`, all on the same scale from 0 to 255.
 
-    Args:
-        images: the images.
-        titles: one string an image, or None.
-        columns: images in a row.
-        size: of an image, in inches.
-        title: of the figure.
+    `titles` are one string an image, `columns` images in a row, `size` an image's in inches, `title` the figure's.
     """
     images = _check_pictures(images)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"there are {len(titles)} titles for {len(images)} images; wanted one for each, or None.")
-    rows = math.ceil(len(images) / columns)
-    row_height = size + (0.25 if titles else 0)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(columns * size, rows * row_height + (0.3 if title else 0)))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, text in zip(axes.flat, images, titles or itertools.repeat("")):
-        axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
-        axis.set_title(text, fontsize=9)
+    height = math.ceil(len(images) / columns) * (size + (0.25 if titles else 0)) + (0.3 if title else 0)
+    figure = _plot_pictures(images, titles or [""] * len(images), columns, (columns * size, height), 9)
     figure.suptitle(title)
     return figure
 
@@ -2327,50 +2311,43 @@ def plot_epochs(run_dir, epochs):
     for path in (Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png" for epoch in epochs):
         with _readable(shown_path(path)):
             grids.append(imageio.imread(path))
-    return _plot_side_by_side(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), 3)
+    return _plot_pictures(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), (3 * len(epochs), 3.2))
 
 
 def plot_grids(results, *, group="experiments", seed=0, columns=6):
-    """A figure with the last grid of each experiment side by side, its first 4 x 4 images, with their distance.
+    """A figure with the last grid of each experiment, its first 4 x 4 images, with their distance.
 
-    Args:
-        results: rows of `load_experiments(group)`.
-        group: whose folders hold the grids.
-        seed: of the runs to show.
-        columns: grids in a row.
+    Of the runs of one seed among the rows of `load_experiments(group)`, with `columns` grids in a row.
     """
     grids, titles = [], []
     for row in results[results.seed == seed].itertuples():
-        run_dir = _experiment_dir(row.experiment, seed, run_folder(group))
-        with _readable(shown_path(run_dir / "grids")):
-            grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
+        folder = _experiment_dir(row.experiment, seed, run_folder(group)) / "grids"
+        with _readable(shown_path(folder)):
+            grid = imageio.imread(max(folder.glob("epoch_*.png"), key=_epoch_of))
         side = (len(grid) - 2) // 2 + 2
         grids.append(grid[:side, :side])
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
     if not grids:
         raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")
-    return _plot_side_by_side(grids, titles, columns, 1.8)
-
-
-def _plot_side_by_side(grids, titles, columns, size):
     rows, columns = math.ceil(len(grids) / columns), min(columns, len(grids))
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(size * columns, (size + 0.2 + 0.25 * titles[0].count("\n")) * rows))
+    return _plot_pictures(grids, titles, columns, (1.8 * columns, 2.25 * rows))
+
+
+def _plot_pictures(pictures, titles, columns, figsize, fontsize="medium"):
+    figure, axes = plt.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False, layout="constrained",
+                                figsize=figsize)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, grid, title in zip(axes.flat, grids, titles):
-        axis.imshow(grid, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize="medium")
+    for axis, picture, title in zip(axes.flat, pictures, titles):
+        axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=fontsize)
     return figure
 
 
 def plot_experiments(results, *, group="experiments", metrics=("frechet_distance", "d_loss", "g_loss")):
     """A figure of curves over the epochs, a panel a metric, a colour an experiment and a line a seed.
 
-    Args:
-        results: rows of `load_experiments(group)`.
-        group: whose folders hold the curves.
-        metrics: columns of `metrics.csv`.
+    Of the runs among the rows of `load_experiments(group)`; `metrics` are columns of their `metrics.csv`.
     """
     _check_names("metrics.csv: its columns", metrics, _COLUMNS)
     figure, axes = plt.subplots(1, len(metrics), squeeze=False, figsize=(4.3 * len(metrics), 3.4), layout="constrained")
@@ -2417,7 +2394,7 @@ def plot_architecture(model):
     for layer in model.layers:
         shape = tuple(layer.output.shape[1:])
         if shape != stages[-1][1]:
-            stages.append((f"{layer.name.rsplit('_', 1)[0] if layer.name[-1].isdigit() else layer.name}", shape))
+            stages.append((re.sub(r"_\d+$", "", layer.name), shape))
     figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
     largest = max((shape[0] for _, shape in stages if len(shape) == 3), default=1)
     for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
