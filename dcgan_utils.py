@@ -1,7 +1,8 @@
 """Shared code of the DCGAN course: data, models, train step, training loop and pictures.
 
 One section per notebook, in the notebooks' order. Images are uint8 arrays `(n, height, width, channels)` outside
-the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0.
+the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0. An illegal
+argument is a ValueError that names it and what is wanted; docstrings say what is legal, and name the other errors.
 Importing this module does no work: nothing is seeded, downloaded or configured.
 """
 
@@ -13,6 +14,7 @@ import functools
 import gzip
 import hashlib
 import inspect
+import io
 import itertools
 import json
 import math
@@ -66,9 +68,7 @@ __all__ = [
 ]
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Where things are
-# ---------------------------------------------------------------------------------------------------------------
+# Where things are ----------------------------------------------------------------------------------------------
 
 def smoke_mode():
     """True if `DCGAN_SMOKE=1`: little data, two epochs, scratch folders; for tests of the notebooks."""
@@ -81,11 +81,7 @@ def _scratch_folder():
 
 
 def run_folder(name):
-    """Folder of the run called `name`: `outputs/<name>` beside this file; in smoke mode, a scratch folder.
-
-    Raises:
-        ValueError: the name is empty or would lead out of `outputs/`.
-    """
+    """Folder of the run called `name`, one folder's name: `outputs/<name>` here; in smoke mode, a scratch folder."""
     if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
         raise ValueError(f"run name {name!r}: give one folder name, without slashes, such as 'my-run'.")
     root = Path(_scratch_folder().name) if smoke_mode() else Path(__file__).resolve().parent / "outputs"
@@ -154,9 +150,7 @@ def exercise(number):
         print(f"Exercise {number}: pass.")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 01 Data
-# ---------------------------------------------------------------------------------------------------------------
+# 01 Data -------------------------------------------------------------------------------------------------------
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -173,14 +167,10 @@ class Dataset:
 
     Attributes:
         images: uint8 `(n, height, width, channels)`, 0 to 255, channels 1 (grey) or 3 (colour).
-        labels: uint8 `(n,)`, indices into `class_names`; None if there are none.
-        class_names: one string a class.
+        labels: uint8 `(n,)`, indices into `class_names`, one string a class; None if there are none.
         source: where the images came from, in words.
         notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
         name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
-
-    Raises:
-        ValueError: images or labels of another shape, dtype or length.
     """
 
     images: np.ndarray
@@ -230,8 +220,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
             `"svhn"`: Street View House Numbers, 73,257 colour images of 32 x 32 pixels: `train_32x32.mat` in
             `DCGAN_DATA_DIR`; Keras' cache; or a download of 182 MB (64 MB the test images), begun anew if it broke;
-            `"house_numbers_standin"`: for a machine that cannot reach it, see `house_numbers_standin`; written to
-            `outputs/house_numbers_standin/` when first asked for;
+            `"house_numbers_standin"`: see there; written to `outputs/house_numbers_standin/` when first asked for;
             a path to a `.mat` file in the layout of SVHN;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
             a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey
@@ -248,7 +237,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
 
     Raises:
         FileNotFoundError: no such file or folder, or the data cannot be had here.
-        ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values, or no such split.
+        ValueError: an unknown name or split, or unreadable data; what is wrong with it is said.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split is {split!r}; wanted 'train' or 'test'.")
@@ -343,11 +332,9 @@ def _load_svhn(split):
     file = f"{split}_32x32.mat"
     local, source = _data_file(file), f"{file} in DCGAN_DATA_DIR"
     if local:
-        dataset = dataclasses.replace(_load_mat(local), source=source)
-        if hashlib.sha256(local.read_bytes()).hexdigest() != _SVHN_SHA256[file]:
-            notice = f"{source} is not the published file of SVHN (its SHA-256 differs)."
-            dataset = dataclasses.replace(dataset, notice=notice)
-        return dataset
+        published = hashlib.sha256(local.read_bytes()).hexdigest() == _SVHN_SHA256[file]
+        notice = "" if published else f"{source} is not the published file of SVHN (its SHA-256 differs)."
+        return dataclasses.replace(_load_mat(local), source=source, notice=notice)
     path, problem = _keras_folder() / file, "smoke mode downloads nothing"
     if not smoke_mode():
         try:
@@ -384,10 +371,8 @@ def house_numbers_standin(folder, count=20_000, *, seed=0):
     Args:
         folder: gets `train_32x32.mat`, `count` images, and `test_32x32.mat`, a quarter as many, of other digits.
         count: at least 10.
-        seed: of everything that is drawn at random.
 
     Raises:
-        ValueError: a count below 10.
         OSError: the folder cannot be written to.
     """
     digits, random = load_dataset("mnist"), np.random.default_rng(seed)
@@ -575,13 +560,7 @@ def _read_idx(path):
 def labelled_subset(data, count, *, seed):
     """Which images have a label where labels are few: int64 `(count,)`, different indices, as many of each class.
 
-    Args:
-        data: a `Dataset` with labels.
-        count: a multiple of the number of classes.
-        seed: of the draw; each seed is another subset.
-
-    Raises:
-        ValueError: no labels, a count that does not go into equal parts, or a class with too few images.
+    Of a `Dataset` with labels; `count` is a multiple of the number of classes. Each seed is another subset.
     """
     data = _as_dataset(data)
     if data.labels is None:
@@ -622,11 +601,7 @@ def to_model_range(images):
 
 
 def to_uint8(images):
-    """float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped.
-
-    Raises:
-        ValueError: not floating-point numbers, or some that are not finite.
-    """
+    """Finite float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped."""
     images = np.asarray(images)
     if images.dtype.kind != "f":
         raise ValueError(f"images are {images.dtype}; wanted float32 in [-1, 1], as the nets make them.")
@@ -635,22 +610,17 @@ def to_uint8(images):
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 02 Generator, 03 Discriminator
-# ---------------------------------------------------------------------------------------------------------------
+# 02 Generator, 03 Discriminator --------------------------------------------------------------------------------
 
 LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 
 
 def check_image_shape(image_shape):
-    """Check `(height, width, channels)`, and say how the nets get there by doubling.
+    """Check `(side, side, channels)`, and say how the nets get there by doubling.
 
     Returns:
         `(start, doublings)`: the side of the smallest feature map, 4 to 7, and how often it doubles:
         28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
-
-    Raises:
-        ValueError: not square, another side than the legal ones, or other channels than 1 or 3.
     """
     shape = tuple(image_shape)
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
@@ -677,9 +647,6 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
         kernel_size: of the transposed convolutions, in pixels.
         batch_norm: normalise after every layer but the last.
         seed: of the initial weights, drawn from N(0, 0.02).
-
-    Raises:
-        ValueError: an illegal size, or a number below 1.
     """
     start, doublings = check_image_shape(image_shape)
     check_positive(latent_dim=latent_dim, width=width, refinements=refinements, kernel_size=kernel_size)
@@ -747,9 +714,6 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
         minibatch_statistics: let it see how different the images of a batch are.
         dropout: share of activations dropped after each strided convolution, 0 to below 1.
         seed: of the initial weights, drawn from N(0, 0.02), and of dropout.
-
-    Raises:
-        ValueError: an illegal size, a number below 1, or dropout outside [0, 1).
     """
     _, halvings = check_image_shape(image_shape)
     check_positive(width=width, kernel_size=kernel_size)
@@ -777,9 +741,7 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
     return keras.Sequential(stack, name="discriminator")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 04 Training
-# ---------------------------------------------------------------------------------------------------------------
+# 04 Training ---------------------------------------------------------------------------------------------------
 
 _METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean")
 _COLUMNS = ("epoch", "step", "seconds", *_METRICS, "g_accuracy", "frechet_distance", "diversity")
@@ -815,12 +777,9 @@ def make_noise(count, latent_dim, *, seed, step=-1):
 def replica_share(*batch):
     """This replica's part of a batch, under `tf.distribute`: `(parts, share)`; all of it, and 1, without.
 
-    Args:
-        batch: tensors of the same first axis, one entry an image of the global batch.
-
-    Returns:
-        Each tensor's entries for this replica, and their share of the batch, a float32 scalar. Gradients are summed
-        over the replicas, so times its share a replica's mean loss becomes a part of the mean over the global batch.
+    From tensors of the same first axis, one entry an image of the global batch: each tensor's entries for this replica,
+    and their share of the batch, a float32 scalar. Gradients are summed over the replicas, so times its share a
+    replica's mean loss becomes a part of the mean over the global batch.
     """
     replica, count = tf.distribute.get_replica_context(), tf.shape(batch[0])[0]
     if replica.num_replicas_in_sync == 1:
@@ -832,10 +791,9 @@ def replica_share(*batch):
 def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged_generator, *,
                     seed=0, averaging=0.999, losses=(discriminator_loss, generator_loss), penalty=None,
                     generator_every=1, discriminator_every=1):
-    """Make a fresh `tf.function` that trains both nets on one batch.
+    """Make a fresh `tf.function` that trains both nets on one batch; several can live side by side.
 
     Args:
-        generator, discriminator: the nets. Several factories can live side by side.
         generator_optimizer, discriminator_optimizer: Keras optimisers of their own; built here.
         averaged_generator: a clone of the generator. After each step its weights, BatchNorm's statistics too, become
             `decay * own + (1 - decay) * generator's` with decay `min(averaging, (1 + step) / (10 + step))`.
@@ -896,9 +854,8 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
 def make_train_loop(train_step, images):
     """Make a `tf.function` that takes several steps in one call, on all replicas of the `tf.distribute` strategy.
 
-    Args:
-        train_step: of `make_train_step`, made under the same strategy.
-        images: all training images, uint8 `(n, height, width, channels)`; a copy is put on each device.
+    Of a `train_step` made under the same strategy, and all training images, uint8 `(n, height, width, channels)`, of
+    which each device gets a copy.
 
     Returns:
         `train_loop(indices, first_step)`: which images make the batch of each step, int32 `(steps, batch)`, and the
@@ -930,10 +887,7 @@ def make_train_loop(train_step, images):
 
 
 def default_epochs(count, images_seen=600_000):
-    """How many epochs over `count` images show the nets `images_seen` images; two in smoke mode.
-
-    A small set so trains for as many steps as a large one.
-    """
+    """How many epochs show the nets `images_seen` of `count` images, so as many of a small set; two in smoke mode."""
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 
 
@@ -961,9 +915,9 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step, of all replicas together; an epoch's last batch holds what is left.
         learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
+        generator_learning_rate: another rate for the generator than for the discriminator.
         averaging, losses, penalty, generator_every, discriminator_every: see `make_train_step`.
         seed: of the order of the images and of the noise.
-        generator_learning_rate: another rate for the generator than for the discriminator.
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
             10,000 images or more. The last epoch always has one.
         on_picture: called with the path of each grid as soon as it is written, to show it.
@@ -1005,7 +959,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                          f"{measuring_net.model.input_shape[1:]}, the data are {data.image_shape}.")
 
     run_dir = Path(run_dir)
-    with _locked(run_dir) if _is_chief() else _silence():
+    with _locked(run_dir) if _is_chief() else contextlib.redirect_stdout(io.StringIO()):
         if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
             tf.config.experimental.enable_op_determinism()
         settings = {
@@ -1047,18 +1001,15 @@ def _locked(run_dir):
     """Make the folder and keep other processes from training in it; the lock goes with the process, however it ends."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(run_dir / ".lock")
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(run_dir / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise RuntimeError(f"another process is training in {shown_path(run_dir)}: wait for it, stop it, or choose "
                            "another run folder.") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write to {shown_path(run_dir)}: {error.strerror}. Make it writable or "
                                    "choose another run folder") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _fingerprint(data):
@@ -1131,12 +1082,6 @@ def _is_chief():
 def _wait_for_all_workers():
     strategy = tf.distribute.get_strategy()
     strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None).numpy()
-
-
-@contextlib.contextmanager
-def _silence():
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
 
 
 class _Run:
@@ -1279,11 +1224,10 @@ class _Run:
     def _save_history(self):
         if not _is_chief():
             return
-        with _replacing(self.run_dir / "metrics.csv") as partial:
-            with open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, _COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.history)
+        with _replacing(self.run_dir / "metrics.csv") as partial, open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.history)
 
     def _checkpoints(self):
         """Folders of the checkpoints, newest first."""
@@ -1428,11 +1372,7 @@ def _wandb_mode(wandb):
 
 
 def load_history(run_dir):
-    """The metrics of a run as a pandas DataFrame, one row an epoch.
-
-    Raises:
-        FileNotFoundError: there is no `metrics.csv` in the folder.
-    """
+    """The metrics of a run as a pandas DataFrame, one row an epoch; a FileNotFoundError if there are none."""
     path = Path(run_dir) / "metrics.csv"
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
@@ -1442,9 +1382,7 @@ def load_history(run_dir):
     return history
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 05 Evaluation
-# ---------------------------------------------------------------------------------------------------------------
+# 05 Evaluation -------------------------------------------------------------------------------------------------
 
 _MEASURING_NETS = {  # the shipped ones: name and SHA-256 of the file
     "mnist": ("mnist-1", "d9ed5d08a7c7aaaf01662b557ebbd43adf02e19ce43f0671a7ab80270056bc3d"),
@@ -1455,12 +1393,10 @@ _SHIPPED = Path(__file__).resolve().parent / "outputs" / "measuring_nets"
 
 @dataclasses.dataclass(frozen=True)
 class MeasuringNet:
-    """A frozen classifier, in whose features images are compared.
+    """A frozen classifier of `build_measuring_net`, in whose features images are compared.
 
     Attributes:
         name: of the net and its version; distances compare only where the names are equal.
-        model: a net of `build_measuring_net`.
-        class_names: one string a class.
         accuracy: share of test images that it classifies rightly.
         comparable: True for a net that ships with the course, whose numbers compare between people.
     """
@@ -1479,11 +1415,7 @@ class MeasuringNet:
         return keras.Model(self.model.inputs[0], self.model.get_layer("features").output)
 
     def features(self, images):
-        """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`.
-
-        Raises:
-            ValueError: another shape, or not uint8.
-        """
+        """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`."""
         images, wanted = _as_array(images), self.model.input_shape[1:]
         if images.dtype != np.uint8 or images.shape[1:] != wanted or len(images) == 0:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}; measuring net {self.name} wants "
@@ -1501,11 +1433,7 @@ class MeasuringNet:
 
 
 def build_measuring_net(image_shape, classes, *, seed=0):
-    """A small classifier: uint8 `(n, *image_shape)` to logits `(n, classes)`; its layer "features" gives `(n, 64)`.
-
-    Raises:
-        ValueError: an illegal size, see `check_image_shape`, or fewer than one class.
-    """
+    """A small classifier: uint8 `(n, *image_shape)` to logits `(n, classes)`; its layer "features" gives `(n, 64)`."""
     _, halvings = check_image_shape(image_shape)
     layers, seeds = keras.layers, itertools.count(1000 * seed)
 
@@ -1535,13 +1463,10 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     compare with each other and with nothing else.
 
     Args:
-        data: a `Dataset` with labels.
+        data: a `Dataset` with labels, of at least two classes with at least 10 images in each.
         held_out: a `Dataset` on which to test it; None keeps a tenth of each class of `data` back for that.
         seed: of its first weights and of the order of the images. Nets of two seeds are two independent rulers.
         epochs: by default 10, of 60,000 images each; 1 in smoke mode.
-
-    Raises:
-        ValueError: no labels, fewer than two classes, or a class of fewer than 10 images.
     """
     data = _as_dataset(data)
     if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
@@ -1595,10 +1520,7 @@ def _fit_measuring_net(model, data, seed, epochs, batch_size=128):
 
 
 def load_measuring_net(data):
-    """The net to measure with for these data: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
-
-    Args:
-        data: a `Dataset`. Its `name` and the size of its images decide.
+    """The net to measure with for a `Dataset`: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
 
     Raises:
         LookupError: there is none yet; says how to get one, or what is possible without labels.
@@ -1687,14 +1609,11 @@ def kernel_distance(real, generated, *, block=1000, seed=0):
     """Kernel Inception Distance with our features, and its standard error: 0 on average for equal distributions.
 
     The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
-    blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean, and it
-    can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
+    blocks of about `block` images (at least two blocks, so 4 images); so the number of images moves its error, not its
+    mean, and it can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
 
     Returns:
         `(distance, standard_error)`.
-
-    Raises:
-        ValueError: fewer than 4 images.
     """
     sets, random, values = _check_features(at_least=4, real=real, generated=generated), np.random.default_rng(seed), []
     blocks = max(2, min(map(len, sets)) // block)
@@ -1725,9 +1644,6 @@ def manifold_scores(real, generated, *, neighbours=5):
     generated images in any real ball; density: how many real balls a generated image lies in, divided by k; recall:
     share of real images in any generated ball; coverage: share of real balls that hold a generated image. Kynkaanniemi
     et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020, https://arxiv.org/abs/2002.09797 (k = 5).
-
-    Raises:
-        ValueError: not more images than `neighbours`.
     """
     real, generated = _check_features(at_least=neighbours + 1, real=real, generated=generated)
     real_radius, generated_radius = (
@@ -1768,10 +1684,8 @@ def nearest_images(queries, references):
 def memorisation(generated, training, held_out=None):
     """Are generated images nearer to the training images than new real ones are? From features `(n, d)`.
 
-    Args:
-        generated, training: features of generated images and of all training images.
-        held_out: features of real images that were not trained on; without them, each training image is compared with
-            the other training images (at most 10,000 are).
+    Without `held_out`, features of real images that were not trained on, each training image is compared with the other
+    training images (at most 10,000 are).
 
     Returns:
         A dict: `copied`, share of generated images that are nearer to a training image than all but 1 % of the
@@ -1796,14 +1710,13 @@ def _sample(items, count, seed=0):
 
 
 def evaluate(net, generated, training, held_out=None):
-    """All measures of generated images.
+    """All measures of generated images, from the features that a `MeasuringNet` makes.
 
     Args:
-        net: a `MeasuringNet`.
-        generated: its features of the generated images; 10,000 are usual.
-        training: its features of all training images. As many of them as of `generated`, drawn at random but always the
-            same, are compared with; memorisation with all.
-        held_out: its features of real images that were not trained on, for memorisation.
+        generated: of the generated images; 10,000 are usual.
+        training: of all training images. As many of them as of `generated`, drawn at random but always the same, are
+            compared with; memorisation with all.
+        held_out: of real images that were not trained on, for memorisation.
 
     Returns:
         A pandas Series: images (how many on each side), frechet_distance, kid, kid_standard_error, inception_score,
@@ -1850,9 +1763,7 @@ class _Ruler:
               f"{np.sum(self.seconds) / training_seconds:.1%} of the training time.")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 06 Experiments
-# ---------------------------------------------------------------------------------------------------------------
+# 06 Experiments ------------------------------------------------------------------------------------------------
 
 class Experiment:
     """A name and the settings that go with it: `Experiment("base", epochs=6).but("slow", learning_rate=1e-4)`.
@@ -1864,9 +1775,6 @@ class Experiment:
         **options)`.
 
     What is not set has its default.
-
-    Raises:
-        ValueError: an illegal name, or settings that do not exist; the legal ones are named.
     """
 
     def __init__(self, name, **settings):
@@ -1918,25 +1826,23 @@ def _check_names(what, given, legal):
 def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", processes=None):
     """Train every experiment from every seed and measure 5,000 images of each; what is finished is not done again.
 
-    The runs go side by side, each in a process of its own on one CPU core: small nets gain little from a second one.
-    With a GPU they go one after the other in this process. Run folders are `outputs/<group>/<name>-seed<seed>/`, and
-    the runs are one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose
-    experiment has more epochs now. In smoke mode only the first experiment is trained, from the first seed, for two
-    epochs.
+    The runs go side by side, see `side_by_side`. Run folders are `outputs/<group>/<name>-seed<seed>/`, and the runs are
+    one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose experiment has more
+    epochs now. In smoke mode only the first experiment is trained, from the first seed, for two epochs.
 
     Args:
         experiments: a list of `Experiment`s.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
-        processes: how many at a time, see `side_by_side`. Each needs about 1 GB of memory. With 1 a run is made on all
-            cores, where sums may round differently than on one core.
+        processes: how many at a time. Each needs about 1 GB of memory. With 1 a run is made on all cores, where sums
+            may round differently than on one core.
 
     Returns:
         The rows of `load_experiments(group)` that belong to these experiments, in their order.
 
     Raises:
-        ValueError: a name used twice, an illegal setting, or a finished run of this name that has other settings.
+        ValueError: an illegal argument, a name used twice, or a finished run of this name that has other settings.
         RuntimeError: a process was killed, by a lack of memory for instance.
     """
     data, experiments, seeds, folder = _as_dataset(data), list(experiments), list(seeds), run_folder(group)
@@ -2033,7 +1939,7 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
     with tqdm(total=total, initial=done(), file=sys.stdout, leave=False, unit=unit, mininterval=0.5) as bar:
         if processes == 1 or not jobs:
             for job in jobs:
-                with _silence():
+                with contextlib.redirect_stdout(io.StringIO()):
                     function(*job)
                 bar.update(done() - bar.n)
             return
@@ -2098,9 +2004,7 @@ def load_experiments(group="experiments"):
     Columns: experiment, seed; the measures of `evaluate` for the last epoch's averaged generator; modes, the number of
     classes with at least a tenth of their share; epochs, seconds (of training), best_epoch and best_distance (by the
     distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty).
-
-    Raises:
-        FileNotFoundError: there is no finished run.
+    Without a finished run, a FileNotFoundError.
     """
     rows = []
     for path in sorted(run_folder(group).glob("*/experiment.json")):
@@ -2129,9 +2033,6 @@ def compare_experiments(results, base="base"):
     distances over that of the base, with its 95 % confidence interval by Welch's t-test on logarithms. `verdict` is
     "better" or "worse" where the interval, `low` to `high`, lies below or above 1, and "no difference seen" elsewhere;
     with a single seed there is none.
-
-    Raises:
-        ValueError: no run of the base among the results.
     """
     if base not in set(results.experiment):
         raise ValueError(f"no finished run of {base!r} among {', '.join(map(repr, results.experiment.unique()))}.")
@@ -2181,7 +2082,7 @@ _TRY_NEXT = {
 
 
 def diagnose_run(run):
-    """What the curves of a run look like, in plain words, with the evidence and what to try.
+    """A `Diagnosis` of what the curves of a run look like.
 
     The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image, and the
     distance does not come down), "diverged" (the distance was much lower before), "nothing wrong yet" (too short to
@@ -2189,14 +2090,7 @@ def diagnose_run(run):
     `metrics.csv`), "stalled" (the distance stays high) and "healthy". Without a distance only the first and the third
     can be seen. Its error rates are measured in notebook 06.
 
-    Args:
-        run: a run's folder, or its metrics as a DataFrame.
-
-    Returns:
-        A `Diagnosis`.
-
-    Raises:
-        FileNotFoundError: there is no `metrics.csv` in the folder.
+    From a run's folder, or its metrics as a DataFrame; a FileNotFoundError if there are none.
     """
     history = run if isinstance(run, pd.DataFrame) else load_history(run)
     _check(run=history)
@@ -2237,9 +2131,7 @@ def diagnose_run(run):
     return diagnosis("healthy", f"{course}; generated images vary {diversity:.2f} times as much as real ones")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Pictures
-# ---------------------------------------------------------------------------------------------------------------
+# Pictures ------------------------------------------------------------------------------------------------------
 
 def _check_pictures(images):
     images = _as_array(images)
@@ -2250,11 +2142,7 @@ def _check_pictures(images):
 
 
 def make_grid(images, columns=8, padding=2):
-    """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels.
-
-    Raises:
-        ValueError: not uint8 images of four dimensions, or fewer than one column.
-    """
+    """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels."""
     images = _check_pictures(images)
     tiles = np.pad(images, ((0, -len(images) % columns), (padding, 0), (padding, 0), (0, 0)), constant_values=64)
     _, height, width, channels = tiles.shape
@@ -2270,9 +2158,6 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
         path: of the file, ending in `.gif`.
         captions: one string a frame.
         milliseconds, last_milliseconds: how long a frame, and the last one, stays.
-
-    Raises:
-        ValueError: no frames, other frames, or another number of captions.
     """
     frames = [_as_array(frame).squeeze() for frame in frames]
     if (not frames or len(frames) != len(captions) or len({frame.shape for frame in frames}) > 1
@@ -2415,9 +2300,7 @@ def plot_architecture(model):
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Arguments of the wrong kind
-# ---------------------------------------------------------------------------------------------------------------
+# Arguments of the wrong kind -----------------------------------------------------------------------------------
 
 def _is_whole(value):
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
