@@ -18,7 +18,6 @@ import io
 import itertools
 import json
 import math
-import netrc
 import os
 import platform
 import re
@@ -29,7 +28,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.parse
 import uuid
 import zipfile
 from pathlib import Path
@@ -41,6 +39,7 @@ import loky
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import requests
 import scipy.io
 import scipy.linalg
 import scipy.ndimage
@@ -59,11 +58,10 @@ __all__ = [
     "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics",
     "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "replica_share", "make_train_step",
     "make_train_loop", "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net",
-    "train_measuring_net",
-    "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance", "inception_score",
-    "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation", "Experiment",
-    "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
-    "Diagnosis", "diagnose_run", "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs",
+    "train_measuring_net", "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance",
+    "inception_score", "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation",
+    "Experiment", "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments",
+    "plot_grids", "Diagnosis", "diagnose_run", "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs",
     "plot_architecture", "run_folder", "shown_path", "smoke_mode", "exercise",
 ]
 
@@ -210,7 +208,7 @@ class Dataset:
 
 
 def load_dataset(name_or_path, *, image_size=32, split="train"):
-    """Load images by name or from a file or folder.
+    """Load images by name or from a file or folder: a `Dataset`; in smoke mode, 256 of its images, evenly spaced.
 
     Args:
         name_or_path: one of
@@ -231,9 +229,6 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             grey, one channel is kept.
         split: `"train"`, or `"test"` for the images that are kept for testing: of the named datasets (not of the 5,000
             replacements), or `x_test` and `y_test` of an `.npz`.
-
-    Returns:
-        A `Dataset`. In smoke mode, 256 images of it, evenly spaced.
 
     Raises:
         FileNotFoundError: no such file or folder, or the data cannot be had here.
@@ -368,12 +363,8 @@ def house_numbers_standin(folder, count=20_000, *, seed=0):
     with a part of another digit at a side. The same count, seed and digits give the same images. What they lack: the
     fonts, fences and shadows of real houses, and real cameras' faults. So no number measured on them is one about SVHN.
 
-    Args:
-        folder: gets `train_32x32.mat`, `count` images, and `test_32x32.mat`, a quarter as many, of other digits.
-        count: at least 10.
-
-    Raises:
-        OSError: the folder cannot be written to.
+    The folder gets `train_32x32.mat`, `count` images, at least 10, and `test_32x32.mat`, a quarter as many, of other
+    digits; an OSError if it cannot be written to.
     """
     digits, random = load_dataset("mnist"), np.random.default_rng(seed)
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
@@ -464,8 +455,8 @@ def _with_classes(images, labels, source):
 
 def _load_npz(path, split):
     x, y = f"x_{split}", f"y_{split}"
-    with _readable(path, "corrupt, truncated or pickled", "delete it and fetch it again, or save plain uint8 arrays: "
-                   "pickled Python objects are never unpickled, because they can run any code"):
+    with _readable(path, "corrupt or truncated, or of pickled Python objects, which are never unpickled because they "
+                   "can run any code", "delete it and fetch it again, or save plain uint8 arrays"):
         if not zipfile.is_zipfile(path):
             raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as archive:
@@ -571,11 +562,10 @@ def labelled_subset(data, count, *, seed):
     if left:
         raise ValueError(f"count is {count}, which cannot be shared out equally; wanted a multiple of the {classes} "
                          f"classes, such as {(each + 1) * classes}.")
-    for name, there in data.counts.items():
-        if there < each:
-            most = classes * min(data.counts.values())
-            raise ValueError(f"count is {count}, so {each} of each class, but class {name!r} has {there or 'no'} "
-                             "images; " + (f"wanted at most {most}." if most else "leave the class out."))
+    name, fewest = min(data.counts.items(), key=lambda item: item[1])
+    if fewest < each:
+        raise ValueError(f"count is {count}, so {each} of each class, but class {name!r} has {fewest or 'no'} images; "
+                         + (f"wanted at most {classes * fewest}." if fewest else "leave the class out."))
     random = np.random.default_rng(seed)
     return np.concatenate([random.permutation(np.flatnonzero(data.labels == label))[:each]
                            for label in range(classes)])
@@ -616,11 +606,9 @@ LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 
 
 def check_image_shape(image_shape):
-    """Check `(side, side, channels)`, and say how the nets get there by doubling.
+    """Check `(side, side, channels)`, and say how the nets get there: `(start, doublings)`.
 
-    Returns:
-        `(start, doublings)`: the side of the smallest feature map, 4 to 7, and how often it doubles:
-        28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
+    The side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
     """
     shape = tuple(image_shape)
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
@@ -887,7 +875,7 @@ def make_train_loop(train_step, images):
 
 
 def default_epochs(count, images_seen=600_000):
-    """How many epochs show the nets `images_seen` of `count` images, so as many of a small set; two in smoke mode."""
+    """Epochs of `count` images that show `images_seen`: a small set trains as long as a large one; 2 in smoke mode."""
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 
 
@@ -942,7 +930,6 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
     generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
-    rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
     _check_batch_size(batch_size, count)
     for net, shape in ((generator, generator.output_shape[1:]), (discriminator, discriminator.input_shape[1:])):
         if tuple(shape) != data.image_shape:
@@ -963,9 +950,9 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
             tf.config.experimental.enable_op_determinism()
         settings = {
-            "data": _fingerprint(data),
-            "generator": _describe(generator), "discriminator": _describe(discriminator),
-            "batch_size": int(batch_size), **{name: float(rate) for name, rate in rates.items()},
+            "data": _fingerprint(data), "generator": _describe(generator), "discriminator": _describe(discriminator),
+            "batch_size": int(batch_size), "learning_rate": float(learning_rate),
+            "generator_learning_rate": float(generator_learning_rate),
             "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
             "losses": [_name_of(loss) for loss in losses], "penalty": _name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
@@ -1363,12 +1350,8 @@ class _Tracker:
 def _wandb_mode(wandb):
     """"online" if there is a key in the environment, in wandb's settings or in .netrc; else "offline"."""
     settings = wandb.setup().settings
-    if settings.api_key:
-        return "online"
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        if netrc.netrc(os.environ.get("NETRC")).authenticators(urllib.parse.urlsplit(settings.base_url).hostname):
-            return "online"
-    return "offline"
+    key = settings.api_key or requests.utils.get_netrc_auth(settings.base_url)
+    return "online" if key else "offline"
 
 
 def load_history(run_dir):
@@ -1457,7 +1440,7 @@ def build_measuring_net(image_shape, classes, *, seed=0):
 
 
 def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
-    """Train a classifier of labelled images to measure with, or load it if it was trained before.
+    """Train a classifier of labelled images to measure with: a `MeasuringNet`; or load it if it was trained before.
 
     It is kept in `outputs/measuring_nets/`, under a name made of the data's hash and the seed, so distances by it
     compare with each other and with nothing else.
@@ -1606,14 +1589,11 @@ def frechet_distance(real, generated):
 
 
 def kernel_distance(real, generated, *, block=1000, seed=0):
-    """Kernel Inception Distance with our features, and its standard error: 0 on average for equal distributions.
+    """Kernel Inception Distance with our features: `(distance, standard_error)`; 0 on average for equal distributions.
 
     The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
     blocks of about `block` images (at least two blocks, so 4 images); so the number of images moves its error, not its
     mean, and it can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
-
-    Returns:
-        `(distance, standard_error)`.
     """
     sets, random, values = _check_features(at_least=4, real=real, generated=generated), np.random.default_rng(seed), []
     blocks = max(2, min(map(len, sets)) // block)
@@ -1674,8 +1654,7 @@ def class_imbalance(probabilities):
 
 
 def nearest_images(queries, references):
-    """Nearest reference of each query, in features or flat pixels, float `(n, d)`: `(distances, indices)`, each `(n,)`.
-    """
+    """Nearest reference of each query, float features or pixels `(n, d)`: `(distances, indices)`, each `(n,)`."""
     queries, references = _check_features(queries=queries, references=references)
     distances, indices = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(references).kneighbors(queries)
     return distances[:, 0], indices[:, 0]
@@ -1871,8 +1850,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
                  processes=processes)
     results = load_experiments(group)
     results = results[results.experiment.isin(names)]
-    return results.sort_values("experiment", key=lambda column: column.map(names.index), kind="stable",
-                               ignore_index=True)
+    return results.sort_values("experiment", key=lambda rows: rows.map(names.index), kind="stable", ignore_index=True)
 
 
 def _experiment_dir(name, seed, folder):
@@ -2369,8 +2347,7 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
     ("experiments", lambda x: _is_list(x, Experiment), "a list of Experiment(name, ...)"),
     ("seeds", lambda x: _is_list(x, object), "a list of whole numbers from 0, such as (0, 1, 2)"),
     ("jobs", lambda x: _is_list(x, (list, tuple)), "a list of tuples of arguments"),
-    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and len(x) and min(x) >= 0,
-     "a list of epochs, from 0, before training"),
+    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and x and min(x) >= 0, "a list of epochs from 0"),
     ("metrics.csv", lambda x: _has_columns(x, "epoch", "d_loss", "frechet_distance"), "one row an epoch"),
     ("history", lambda x: _has_columns(x, "epoch", *_METRICS, "g_accuracy", "frechet_distance"),
      "the metrics of a run, as load_history returns them"),
