@@ -132,6 +132,11 @@ def _readable(name, fault="missing or corrupt", remedy="restore it, or train the
         raise kind(f"{name}: {fault} ({_first_line(error)}); {remedy}.") from error
 
 
+def _write_json(path, value):
+    with _replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
 def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -330,7 +335,7 @@ def _load_svhn(split):
         published = hashlib.sha256(local.read_bytes()).hexdigest() == _SVHN_SHA256[file]
         notice = "" if published else f"{source} is not the published file of SVHN (its SHA-256 differs)."
         return dataclasses.replace(_load_mat(local), source=source, notice=notice)
-    path, problem = _keras_folder() / file, "smoke mode downloads nothing"
+    problem = "smoke mode downloads nothing"
     if not smoke_mode():
         try:
             with _download_time_limit():
@@ -1055,10 +1060,8 @@ def _differences(before, now, unset):
 
 
 def _save_config(run_dir, config):
-    if not _is_chief():
-        return
-    with _replacing(run_dir / "config.json") as partial:
-        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if _is_chief():
+        _write_json(run_dir / "config.json", config)
 
 
 def _is_chief():
@@ -1785,10 +1788,8 @@ class Experiment:
 
     def described(self):
         """The settings as JSON can hold them, functions by their names."""
-        def plain(value):
-            return value.item() if isinstance(value, np.generic) else _name_of(value)
-
-        return json.loads(json.dumps(self.settings, default=plain))
+        return json.loads(json.dumps(self.settings, default=lambda value: (
+            value.item() if isinstance(value, np.generic) else _name_of(value))))
 
 
 _SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
@@ -1803,14 +1804,13 @@ def _check_names(what, given, legal):
 
 
 def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", processes=None):
-    """Train every experiment from every seed and measure 5,000 images of each; what is finished is not done again.
+    """Train every `Experiment` from every seed and measure 5,000 images of each; what is finished is not done again.
 
     The runs go side by side, see `side_by_side`. Run folders are `outputs/<group>/<name>-seed<seed>/`, and the runs are
     one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose experiment has more
     epochs now. In smoke mode only the first experiment is trained, from the first seed, for two epochs.
 
     Args:
-        experiments: a list of `Experiment`s.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
@@ -1844,8 +1844,8 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
-    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
-    total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
+    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, *_ in jobs]
+    total = sum(_epochs_of(experiment, data) for experiment, *_ in jobs)
     side_by_side(_run_experiment, jobs, total=total, done=lambda: sum(map(_epochs_done, folders)), unit="epoch",
                  processes=processes)
     results = load_experiments(group)
@@ -1885,10 +1885,10 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
     """Call `function(*job)` for every job, each in a process of its own on one CPU core, under one progress bar.
 
     Small nets gain little from a second core, so two runs side by side take hardly longer than one. With a GPU the jobs
-    run one after the other in this process. The processes end with this one.
+    run one after the other in this process. The processes end with this one. What the function returns or prints is
+    dropped: it keeps its results in files.
 
     Args:
-        function: keeps its results in files; what it returns is dropped, what it prints as well.
         jobs: tuples of arguments.
         total, done, unit: what the bar counts: how many in all, a function that says how many are done, and their name.
         processes: how many at a time; default one a CPU core, at most 8. 1 is this process, with all cores.
@@ -1959,8 +1959,7 @@ def _run_experiment(experiment, seed, data, folder):
         shares = class_shares(net.probabilities(features))
         row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
     row |= {"diverged": diverged, "settings": _job_settings(experiment, data)}
-    with _replacing(run_dir / "experiment.json") as partial:
-        partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    _write_json(run_dir / "experiment.json", row)
 
 
 _FEATURES = {}
