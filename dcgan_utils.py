@@ -196,8 +196,7 @@ class Dataset:
                              f"{getattr(labels, 'shape', '?')}; wanted uint8 ({len(images)},), one for each image.")
         _check(class_names=self.class_names)
         if labels is not None and labels.max() >= len(self.class_names):
-            raise ValueError(f"{self.source}: label {labels.max()} has no name among the {len(self.class_names)} of "
-                             "class_names; give one for each label, from 0.")
+            raise ValueError(f"{self.source}: label {labels.max()} has no name; give class_names for all, from 0.")
 
     @property
     def image_shape(self):
@@ -246,8 +245,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     if name in _NAMED_DATASETS:
         dataset = dataclasses.replace(_NAMED_DATASETS[name](split), name=name)
     elif split == "test" and (path.is_dir() or {".csv", ".mat"} & set(path.suffixes)):
-        raise ValueError(f"{name}: a folder, a .csv or a .mat has no split of its own; load the test images by their "
-                         "own path.")
+        raise ValueError(f"{name}: has no split of its own; load the test images by their own path.")
     elif path.is_dir():
         dataset = _load_folder(path, image_size)
     elif path.is_file() and path.suffix == ".npz":
@@ -257,8 +255,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     elif path.is_file() and path.suffix == ".mat":
         dataset = _load_mat(path)
     elif path.exists():
-        raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, .csv or .mat file or a folder "
-                         "of images.")
+        raise ValueError(f"{name}: cannot be loaded; give an .npz, .csv or .mat file or a folder of images.")
     elif path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {shown_path(Path.cwd())}).")
     else:
@@ -485,8 +482,7 @@ def _load_mat(path):
                          "the layout of SVHN: X, the images, and y, their labels.")
     images, labels = _as_pixels(arrays["X"], path), arrays["y"].reshape(-1)
     if images.ndim != 4 or images.shape[2] != 3 or images.shape[0] != images.shape[1]:
-        raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n), the images along the "
-                         "last axis.")
+        raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n) for n images.")
     if len(labels) != images.shape[3] or labels.dtype.kind not in "iuf" or not np.isin(labels, range(1, 11)).all():
         raise ValueError(f"{path}: y holds {len(labels)} labels, {np.unique(labels)[:12]}, for {images.shape[3]} "
                          "images; wanted a whole number from 1 to 10 for each, 10 for the digit 0.")
@@ -560,8 +556,7 @@ def labelled_subset(data, count, *, seed):
     """
     data = _as_dataset(data)
     if data.labels is None:
-        raise ValueError(f"{data.source}: these images have no labels, so none can be chosen; name the classes by "
-                         "sub-folders, or give labels to Dataset.")
+        raise ValueError(f"{data.source}: these images have no labels; name the classes by sub-folders or give labels.")
     classes = len(data.class_names)
     each, left = divmod(count, classes)
     if left:
@@ -1304,9 +1299,8 @@ class _Tracker:
                     self.run = wandb.init(
                         project=project, group=group, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name,
                         resume="allow", config={name: value for name, value in config.items() if name != "run_id"},
-                        settings=wandb.Settings(
-                            silent=True, console="off", finish_timeout=30,
-                            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", 15))))
+                        settings=wandb.Settings(silent=True, console="off", finish_timeout=30,
+                                                init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", 15))))
                     break
                 except Exception as error:
                     if mode == "offline":
@@ -1562,8 +1556,7 @@ def _check_features(at_least=2, **sets):
                              f"(n, d) of at least {at_least} images, as MeasuringNet.features makes them.")
         bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
         if bad:
-            raise ValueError(f"{name}: {bad} of {len(features)} rows hold NaN or infinite values; look at the images "
-                             "that they come from.")
+            raise ValueError(f"{name}: {bad} of {len(features)} rows hold NaN or infinite values; look at the images.")
     if len({features.shape[1] for features in arrays.values()}) > 1:
         raise ValueError("features of different nets: "
                          + ", ".join(f"{name} {features.shape}" for name, features in arrays.items()))
@@ -1921,8 +1914,8 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
                     function(*job)
                 bar.update(done() - bar.n)
             return
-        environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin, env=environment)
+        pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin,
+                                        env={"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"})
         try:
             waiting = {pool.submit(function, *job) for job in jobs}
             while waiting:
@@ -1983,8 +1976,8 @@ def load_experiments(group="experiments"):
     distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty).
     Without a finished run, a FileNotFoundError.
     """
-    rows = []
-    for path in sorted(run_folder(group).glob("*/experiment.json")):
+    rows, folder = [], run_folder(group)
+    for path in sorted(folder.glob("*/experiment.json")):
         measures = dict.fromkeys(("frechet_distance", "kid", "recall", "class_imbalance"), math.nan)
         with _readable(shown_path(path)):
             row = measures | json.loads(path.read_text(encoding="utf-8"))
@@ -1998,8 +1991,7 @@ def load_experiments(group="experiments"):
                     "last_distance": distances.iloc[-1]}
         rows.append({name: value for name, value in row.items() if name != "settings"})
     if not rows:
-        raise FileNotFoundError(f"{shown_path(run_folder(group))}: there is no finished run; run_experiments makes "
-                                "some.")
+        raise FileNotFoundError(f"{shown_path(folder)}: there is no finished run; run_experiments makes some.")
     return pd.DataFrame(rows).sort_values(["experiment", "seed"], ignore_index=True)
 
 
@@ -2230,8 +2222,8 @@ def plot_history(history):
     """A figure of a run's losses, accuracies, probabilities and distances, from `train` or `load_history`."""
     measured = history.dropna(subset="frechet_distance")
     count = 3 if measured.empty else 4
-    figure, (losses, accuracies, means, *others) = plt.subplots(1, count, figsize=(4.3 * count, 3.6),
-                                                                layout="constrained")
+    figure, axes = plt.subplots(1, count, figsize=(4.3 * count, 3.6), layout="constrained")
+    losses, accuracies, means, *others = axes
     for axis, names, label, level, meaning in (
             (losses, ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
             (accuracies, ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
