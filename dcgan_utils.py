@@ -606,9 +606,10 @@ LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 
 
 def check_image_shape(image_shape):
-    """Check `(side, side, channels)`, and say how the nets get there: `(start, doublings)`.
+    """Check `(side, side, channels)`, side of `LEGAL_SIDES`, 1 or 3 channels, and say how nets get there by doubling.
 
-    The side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
+    Returns `(start, doublings)`, the side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2),
+    32 is (4, 3), 64 is (4, 4).
     """
     shape = tuple(image_shape)
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
@@ -1502,6 +1503,8 @@ def _fit_measuring_net(model, data, seed, epochs, batch_size=128):
 def load_measuring_net(data):
     """The net to measure with for a `Dataset`: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
 
+    The dataset's `name` and the size of its images decide.
+
     Raises:
         LookupError: there is none yet; says how to get one, or what is possible without labels.
         FileNotFoundError: the shipped file is missing.
@@ -1614,12 +1617,13 @@ def inception_score(probabilities):
 
 
 def manifold_scores(real, generated, *, neighbours=5):
-    """Precision, recall, density and coverage: a dict of shares (density may pass 1), from features `(n, d)`.
+    """Precision, recall, density and coverage: a dict of shares, from features `(n, d)`, n above `neighbours`.
 
     Around each image lies a ball that reaches to its k-th nearest neighbour of the same set. Precision: share of
-    generated images in any real ball; density: how many real balls a generated image lies in, divided by k; recall:
-    share of real images in any generated ball; coverage: share of real balls that hold a generated image. Kynkaanniemi
-    et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020, https://arxiv.org/abs/2002.09797 (k = 5).
+    generated images in any real ball; density: how many real balls a generated image lies in, divided by k, so it may
+    pass 1; recall: share of real images in any generated ball; coverage: share of real balls that hold a generated
+    image. Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020,
+    https://arxiv.org/abs/2002.09797 (k = 5).
     """
     real, generated = _check_features(at_least=neighbours + 1, real=real, generated=generated)
     real_radius, generated_radius = (
@@ -1659,8 +1663,8 @@ def nearest_images(queries, references):
 def memorisation(generated, training, held_out=None):
     """Are generated images nearer to the training images than new real ones are? From features `(n, d)`.
 
-    Without `held_out`, features of real images that were not trained on, each training image is compared with the other
-    training images (at most 10,000 are).
+    `training` is of all training images. Without `held_out`, features of real images that were not trained on, each
+    training image is compared with the other training images (at most 10,000 are).
 
     Returns:
         A dict: `copied`, share of generated images that are nearer to a training image than all but 1 % of the
