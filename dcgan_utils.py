@@ -133,8 +133,10 @@ def _readable(name, fault="missing or corrupt", remedy="restore it, or train the
 
 
 def _write_json(path, value):
-    with _replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    """Write a value, by the chief alone under `tf.distribute`."""
+    if _is_chief():
+        with _replacing(path) as partial:
+            partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _first_line(error):
@@ -435,13 +437,13 @@ def _download_time_limit(seconds=15):
         socket.setdefaulttimeout(before)
 
 
-def _as_pixels(values, source):
+def _as_bytes(values, what):
     """Check that `values` are whole numbers from 0 to 255 and return them as uint8."""
     values = np.asarray(values)
     if values.dtype.kind not in "iu":
-        raise ValueError(f"{source}: pixels are {values.dtype}; wanted whole numbers from 0 to 255 (uint8).")
+        raise ValueError(f"{what} are {values.dtype}; wanted whole numbers from 0 to 255 (uint8).")
     if values.size and (values.min() < 0 or values.max() > 255):
-        raise ValueError(f"{source}: pixels range from {values.min()} to {values.max()}; wanted 0 to 255.")
+        raise ValueError(f"{what} range from {values.min()} to {values.max()}; wanted 0 to 255.")
     return values.astype(np.uint8)
 
 
@@ -449,10 +451,8 @@ def _with_classes(images, labels, source):
     """A `Dataset` whose classes are the numbers from 0 to the largest label."""
     if labels is None:
         return Dataset(images, source=source)
-    labels = np.asarray(labels).reshape(-1)
-    if labels.dtype.kind not in "iu" or labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(f"{source}: labels must be whole numbers from 0 to 255.")
-    return Dataset(images, labels.astype(np.uint8), tuple(str(i) for i in range(labels.max(initial=0) + 1)), source)
+    labels = _as_bytes(labels, f"{source}: labels").reshape(-1)
+    return Dataset(images, labels, tuple(str(i) for i in range(int(labels.max(initial=0)) + 1)), source)
 
 
 def _load_npz(path, split):
@@ -467,7 +467,7 @@ def _load_npz(path, split):
     if x not in arrays:
         raise ValueError(f"{path}: has no array {x!r} (its arrays: {names}); wanted Keras' layout: {x}, and {y} if "
                          "there are labels.")
-    images = _as_pixels(arrays[x], path)
+    images = _as_bytes(arrays[x], f"{path}: pixels")
     return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get(y), str(path))
 
 
@@ -480,7 +480,7 @@ def _load_mat(path):
     if missing:
         raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found) or 'nothing'}); wanted "
                          "the layout of SVHN: X, the images, and y, their labels.")
-    images, labels = _as_pixels(arrays["X"], path), arrays["y"].reshape(-1)
+    images, labels = _as_bytes(arrays["X"], f"{path}: pixels"), arrays["y"].reshape(-1)
     if images.ndim != 4 or images.shape[2] != 3 or images.shape[0] != images.shape[1]:
         raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n) for n images.")
     if len(labels) != images.shape[3] or labels.dtype.kind not in "iuf" or not np.isin(labels, range(1, 11)).all():
@@ -504,7 +504,7 @@ def _load_csv(path):
     for column, dtype in pixels.dtypes.items():
         if dtype.kind not in "iu":
             raise ValueError(f"{path}: column {column} has empty cells or values that are not whole numbers.")
-    images = _as_pixels(pixels.to_numpy(), path).reshape(-1, side, side, 1)
+    images = _as_bytes(pixels.to_numpy(), f"{path}: pixels").reshape(-1, side, side, 1)
     return _with_classes(images, table.iloc[:, 0].to_numpy() if has_label else None, str(path))
 
 
@@ -1045,7 +1045,7 @@ def _agree_on_config(run_dir, settings, epochs, data):
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                             "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
-    _save_config(run_dir, config)
+    _write_json(run_dir / "config.json", config)
     return config
 
 
@@ -1053,11 +1053,6 @@ def _differences(before, now, unset):
     """A line for each setting that is another one now."""
     return [f"  {name}: {before.get(name, unset)} in that run, {now.get(name, unset)} now"
             for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-
-
-def _save_config(run_dir, config):
-    if _is_chief():
-        _write_json(run_dir / "config.json", config)
 
 
 def _is_chief():
@@ -1114,7 +1109,7 @@ class _Run:
             if self.ruler:
                 self.config["frechet_distance"] = {"images": self.ruler.count, "real_against_real": self.ruler.floor,
                                                    "before_training": self.ruler.measure(self.averaged)[0]}
-                _save_config(self.run_dir, self.config)
+                _write_json(self.run_dir / "config.json", self.config)
             self._save(0, tracker)
         if self.ruler:
             net, known = self.ruler.net, self.config["frechet_distance"]
