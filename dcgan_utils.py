@@ -1,7 +1,8 @@
 """Shared code of the DCGAN course: data, models, train step, training loop and pictures.
 
 One section per notebook, in the notebooks' order. Images are uint8 arrays `(n, height, width, channels)` outside
-the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0.
+the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0. An illegal
+argument is a ValueError that names it and what is wanted; docstrings say what is legal, and name the other errors.
 Importing this module does no work: nothing is seeded, downloaded or configured.
 """
 
@@ -13,10 +14,10 @@ import functools
 import gzip
 import hashlib
 import inspect
+import io
 import itertools
 import json
 import math
-import netrc
 import os
 import platform
 import re
@@ -27,10 +28,8 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.parse
 import uuid
 import zipfile
-import zlib
 from pathlib import Path
 
 import filelock
@@ -40,6 +39,7 @@ import loky
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import requests
 import scipy.io
 import scipy.linalg
 import scipy.ndimage
@@ -58,18 +58,15 @@ __all__ = [
     "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "build_generator", "MinibatchStatistics",
     "build_discriminator", "discriminator_loss", "generator_loss", "make_noise", "replica_share", "make_train_step",
     "make_train_loop", "default_epochs", "train", "load_history", "MeasuringNet", "build_measuring_net",
-    "train_measuring_net",
-    "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance", "inception_score",
-    "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation", "Experiment",
-    "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments", "plot_grids",
-    "Diagnosis", "diagnose_run", "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs",
+    "train_measuring_net", "load_measuring_net", "generate_images", "evaluate", "frechet_distance", "kernel_distance",
+    "inception_score", "manifold_scores", "class_shares", "class_imbalance", "nearest_images", "memorisation",
+    "Experiment", "run_experiments", "side_by_side", "load_experiments", "compare_experiments", "plot_experiments",
+    "plot_grids", "Diagnosis", "diagnose_run", "make_grid", "save_gif", "plot_images", "plot_history", "plot_epochs",
     "plot_architecture", "run_folder", "shown_path", "smoke_mode", "exercise",
 ]
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Where things are
-# ---------------------------------------------------------------------------------------------------------------
+# Where things are ----------------------------------------------------------------------------------------------
 
 def smoke_mode():
     """True if `DCGAN_SMOKE=1`: little data, two epochs, scratch folders; for tests of the notebooks."""
@@ -82,11 +79,7 @@ def _scratch_folder():
 
 
 def run_folder(name):
-    """Folder of the run called `name`: `outputs/<name>` beside this file; in smoke mode, a scratch folder.
-
-    Raises:
-        ValueError: the name is empty or would lead out of `outputs/`.
-    """
+    """Folder of the run called `name`, one folder's name: `outputs/<name>` here; in smoke mode, a scratch folder."""
     if not isinstance(name, str) or not name or Path(name).name != name or name in (".", ".."):
         raise ValueError(f"run name {name!r}: give one folder name, without slashes, such as 'my-run'.")
     root = Path(_scratch_folder().name) if smoke_mode() else Path(__file__).resolve().parent / "outputs"
@@ -130,6 +123,27 @@ def _remove(path):
 
 
 @contextlib.contextmanager
+def _readable(name, fault="missing or corrupt", remedy="restore it, or train the run again"):
+    """Name the file that cannot be read, or whose content is not what it should be, and say what to do."""
+    try:
+        yield
+    except Exception as error:  # readers raise whatever broken bytes lead them to
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{name}: {fault} ({_first_line(error)}); {remedy}.") from error
+
+
+def _write_json(path, value):
+    """Write a value, by the chief alone under `tf.distribute`."""
+    if _is_chief():
+        with _replacing(path) as partial:
+            partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
 def exercise(number):
     """Check an answer: `with exercise(1): assert ...` prints "pass", or in a line what is wrong, and raises nothing."""
     try:
@@ -141,9 +155,7 @@ def exercise(number):
         print(f"Exercise {number}: pass.")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 01 Data
-# ---------------------------------------------------------------------------------------------------------------
+# 01 Data -------------------------------------------------------------------------------------------------------
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -160,14 +172,10 @@ class Dataset:
 
     Attributes:
         images: uint8 `(n, height, width, channels)`, 0 to 255, channels 1 (grey) or 3 (colour).
-        labels: uint8 `(n,)`, indices into `class_names`; None if there are none.
-        class_names: one string a class.
+        labels: uint8 `(n,)`, indices into `class_names`, one string a class; None if there are none.
         source: where the images came from, in words.
         notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
         name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
-
-    Raises:
-        ValueError: images or labels of another shape, dtype or length.
     """
 
     images: np.ndarray
@@ -190,8 +198,7 @@ class Dataset:
                              f"{getattr(labels, 'shape', '?')}; wanted uint8 ({len(images)},), one for each image.")
         _check(class_names=self.class_names)
         if labels is not None and labels.max() >= len(self.class_names):
-            raise ValueError(f"{self.source}: label {labels.max()} has no name among the {len(self.class_names)} of "
-                             "class_names; give one for each label, from 0.")
+            raise ValueError(f"{self.source}: label {labels.max()} has no name; give class_names for all, from 0.")
 
     @property
     def image_shape(self):
@@ -207,7 +214,7 @@ class Dataset:
 
 
 def load_dataset(name_or_path, *, image_size=32, split="train"):
-    """Load images by name or from a file or folder.
+    """Load images by name or from a file or folder: a `Dataset`; in smoke mode, 256 of its images, evenly spaced.
 
     Args:
         name_or_path: one of
@@ -217,8 +224,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
             `"svhn"`: Street View House Numbers, 73,257 colour images of 32 x 32 pixels: `train_32x32.mat` in
             `DCGAN_DATA_DIR`; Keras' cache; or a download of 182 MB (64 MB the test images), begun anew if it broke;
-            `"house_numbers_standin"`: for a machine that cannot reach it, see `house_numbers_standin`; written to
-            `outputs/house_numbers_standin/` when first asked for;
+            `"house_numbers_standin"`: see there; written to `outputs/house_numbers_standin/` when first asked for;
             a path to a `.mat` file in the layout of SVHN;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
             a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey
@@ -230,12 +236,9 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
         split: `"train"`, or `"test"` for the images that are kept for testing: of the named datasets (not of the 5,000
             replacements), or `x_test` and `y_test` of an `.npz`.
 
-    Returns:
-        A `Dataset`. In smoke mode, 256 images of it, evenly spaced.
-
     Raises:
         FileNotFoundError: no such file or folder, or the data cannot be had here.
-        ValueError: unknown name, unreadable or corrupt data, wrong columns, types or values, or no such split.
+        ValueError: an unknown name or split, or unreadable data; what is wrong with it is said.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split is {split!r}; wanted 'train' or 'test'.")
@@ -244,8 +247,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     if name in _NAMED_DATASETS:
         dataset = dataclasses.replace(_NAMED_DATASETS[name](split), name=name)
     elif split == "test" and (path.is_dir() or {".csv", ".mat"} & set(path.suffixes)):
-        raise ValueError(f"{name}: a folder, a .csv or a .mat has no split of its own; load the test images by their "
-                         "own path.")
+        raise ValueError(f"{name}: has no split of its own; load the test images by their own path.")
     elif path.is_dir():
         dataset = _load_folder(path, image_size)
     elif path.is_file() and path.suffix == ".npz":
@@ -255,8 +257,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     elif path.is_file() and path.suffix == ".mat":
         dataset = _load_mat(path)
     elif path.exists():
-        raise ValueError(f"{name}: a file of this kind cannot be loaded; give an .npz, .csv or .mat file or a folder "
-                         "of images.")
+        raise ValueError(f"{name}: cannot be loaded; give an .npz, .csv or .mat file or a folder of images.")
     elif path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {shown_path(Path.cwd())}).")
     else:
@@ -330,12 +331,10 @@ def _load_svhn(split):
     file = f"{split}_32x32.mat"
     local, source = _data_file(file), f"{file} in DCGAN_DATA_DIR"
     if local:
-        dataset = dataclasses.replace(_load_mat(local), source=source)
-        if hashlib.sha256(local.read_bytes()).hexdigest() != _SVHN_SHA256[file]:
-            notice = f"{source} is not the published file of SVHN (its SHA-256 differs)."
-            dataset = dataclasses.replace(dataset, notice=notice)
-        return dataset
-    path, problem = _keras_folder() / file, "smoke mode downloads nothing"
+        published = hashlib.sha256(local.read_bytes()).hexdigest() == _SVHN_SHA256[file]
+        notice = "" if published else f"{source} is not the published file of SVHN (its SHA-256 differs)."
+        return dataclasses.replace(_load_mat(local), source=source, notice=notice)
+    problem = "smoke mode downloads nothing"
     if not smoke_mode():
         try:
             with _download_time_limit():
@@ -368,17 +367,9 @@ def house_numbers_standin(folder, count=20_000, *, seed=0):
     with a part of another digit at a side. The same count, seed and digits give the same images. What they lack: the
     fonts, fences and shadows of real houses, and real cameras' faults. So no number measured on them is one about SVHN.
 
-    Args:
-        folder: gets `train_32x32.mat`, `count` images, and `test_32x32.mat`, a quarter as many, of other digits.
-        count: at least 10.
-        seed: of everything that is drawn at random.
-
-    Raises:
-        ValueError: a count below 10.
-        OSError: the folder cannot be written to.
+    The folder gets `train_32x32.mat`, `count` images, at least 10, and `test_32x32.mat`, a quarter as many, of other
+    digits; an OSError if it cannot be written to.
     """
-    if not _is_whole(count) or count < 10:
-        raise ValueError(f"count is {count!r}; wanted a whole number of at least 10.")
     digits, random = load_dataset("mnist"), np.random.default_rng(seed)
     photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
     order = random.permutation(len(digits.images))
@@ -446,13 +437,13 @@ def _download_time_limit(seconds=15):
         socket.setdefaulttimeout(before)
 
 
-def _as_pixels(values, source):
+def _as_bytes(values, what):
     """Check that `values` are whole numbers from 0 to 255 and return them as uint8."""
     values = np.asarray(values)
     if values.dtype.kind not in "iu":
-        raise ValueError(f"{source}: pixels are {values.dtype}; wanted whole numbers from 0 to 255 (uint8).")
+        raise ValueError(f"{what} are {values.dtype}; wanted whole numbers from 0 to 255 (uint8).")
     if values.size and (values.min() < 0 or values.max() > 255):
-        raise ValueError(f"{source}: pixels range from {values.min()} to {values.max()}; wanted 0 to 255.")
+        raise ValueError(f"{what} range from {values.min()} to {values.max()}; wanted 0 to 255.")
     return values.astype(np.uint8)
 
 
@@ -460,50 +451,38 @@ def _with_classes(images, labels, source):
     """A `Dataset` whose classes are the numbers from 0 to the largest label."""
     if labels is None:
         return Dataset(images, source=source)
-    labels = np.asarray(labels).reshape(-1)
-    if labels.dtype.kind not in "iu" or labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(f"{source}: labels must be whole numbers from 0 to 255.")
-    return Dataset(images, labels.astype(np.uint8), tuple(str(i) for i in range(labels.max(initial=0) + 1)), source)
+    labels = _as_bytes(labels, f"{source}: labels").reshape(-1)
+    return Dataset(images, labels, tuple(str(i) for i in range(int(labels.max(initial=0)) + 1)), source)
 
 
 def _load_npz(path, split):
     x, y = f"x_{split}", f"y_{split}"
-    try:
+    with _readable(path, "corrupt or truncated, or of pickled Python objects, which are never unpickled because they "
+                   "can run any code", "delete it and fetch it again, or save plain uint8 arrays"):
         if not zipfile.is_zipfile(path):
             raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (x, y) if name in archive}
             names = ", ".join(archive.files) or "none"
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if "pickle" in str(error).lower():
-            raise ValueError(f"{path}: holds pickled Python objects, which are never unpickled because they can run "
-                             "any code; save plain uint8 arrays.") from error
-        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
     if x not in arrays:
         raise ValueError(f"{path}: has no array {x!r} (its arrays: {names}); wanted Keras' layout: {x}, and {y} if "
                          "there are labels.")
-    images = _as_pixels(arrays[x], path)
+    images = _as_bytes(arrays[x], f"{path}: pixels")
     return _with_classes(images[..., None] if images.ndim == 3 else images, arrays.get(y), str(path))
 
 
 def _load_mat(path):
     """A file in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, where 10 stands for the digit 0."""
-    try:
+    with _readable(path, "corrupt or truncated, or not in the format of MATLAB 5", "delete it and fetch it again"):
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
         found = [name for name, _, _ in scipy.io.whosmat(path)]
-    except NotImplementedError as error:
-        raise ValueError(f"{path}: in the format of MATLAB 7.3; wanted version 5, as SVHN's files are.") from error
-    except Exception as error:  # SciPy's reader raises whatever broken bytes lead it to
-        raise ValueError(f"{path}: corrupt or truncated ({_first_line(error)}); delete it and fetch it "
-                         "again.") from error
     missing = [name for name in ("X", "y") if name not in arrays]
     if missing:
         raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found) or 'nothing'}); wanted "
                          "the layout of SVHN: X, the images, and y, their labels.")
-    images, labels = _as_pixels(arrays["X"], path), arrays["y"].reshape(-1)
+    images, labels = _as_bytes(arrays["X"], f"{path}: pixels"), arrays["y"].reshape(-1)
     if images.ndim != 4 or images.shape[2] != 3 or images.shape[0] != images.shape[1]:
-        raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n), the images along the "
-                         "last axis.")
+        raise ValueError(f"{path}: X has the shape {images.shape}; wanted (side, side, 3, n) for n images.")
     if len(labels) != images.shape[3] or labels.dtype.kind not in "iuf" or not np.isin(labels, range(1, 11)).all():
         raise ValueError(f"{path}: y holds {len(labels)} labels, {np.unique(labels)[:12]}, for {images.shape[3]} "
                          "images; wanted a whole number from 1 to 10 for each, 10 for the digit 0.")
@@ -512,12 +491,10 @@ def _load_mat(path):
 
 
 def _load_csv(path):
-    try:
+    with _readable(path, "not readable as CSV", "repair it or fetch it again"):
         first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].fillna("")
         header = not all(str(cell).strip().lstrip("-").replace(".", "", 1).isdigit() for cell in first)
         table = pd.read_csv(path, header=0 if header else None)
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, pd.errors.ParserError) as error:
-        raise ValueError(f"{path}: not readable as CSV ({error}); repair it or fetch it again.") from error
     has_label = str(table.columns[0]).strip().lower() == "label" if header else True
     pixels = table.iloc[:, 1:] if has_label else table
     side = math.isqrt(pixels.shape[1])
@@ -527,12 +504,11 @@ def _load_csv(path):
     for column, dtype in pixels.dtypes.items():
         if dtype.kind not in "iu":
             raise ValueError(f"{path}: column {column} has empty cells or values that are not whole numbers.")
-    images = _as_pixels(pixels.to_numpy(), path).reshape(-1, side, side, 1)
+    images = _as_bytes(pixels.to_numpy(), f"{path}: pixels").reshape(-1, side, side, 1)
     return _with_classes(images, table.iloc[:, 0].to_numpy() if has_label else None, str(path))
 
 
 def _load_folder(folder, image_size):
-    check_positive(image_size=image_size)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
     if not found:
         raise ValueError(f"{folder}: no images; wanted files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}.")
@@ -553,58 +529,43 @@ def _load_folder(folder, image_size):
 
 def _read_image(path, side):
     """One image file as uint8 `(side, side, 3)`, by the rule that `load_dataset` states."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits a pixel
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-            if image.mode == "F":
-                raise ValueError("floating-point pixels")
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not readable as an image ({error}); repair or remove it.") from error
+    with _readable(path, "not readable as an image", "repair or remove it"), Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16 bits a pixel
+            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("floating-point pixels")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
 
 
 def _read_idx(path):
     """An array in the original MNIST files' gzipped IDX format of unsigned bytes."""
-    try:
-        with gzip.open(path) as file:
-            data = file.read()
+    with _readable(path, "corrupt or truncated", "delete it and fetch it again"):
+        data = gzip.decompress(path.read_bytes())
         shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
-    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: corrupt or truncated ({error}); delete it and fetch it again.") from error
 
 
 def labelled_subset(data, count, *, seed):
     """Which images have a label where labels are few: int64 `(count,)`, different indices, as many of each class.
 
-    Args:
-        data: a `Dataset` with labels.
-        count: a multiple of the number of classes.
-        seed: of the draw; each seed is another subset.
-
-    Raises:
-        ValueError: no labels, a count that does not go into equal parts, or a class with too few images.
+    Of a `Dataset` with labels; `count` is a multiple of the number of classes. Each seed is another subset.
     """
     data = _as_dataset(data)
     if data.labels is None:
-        raise ValueError(f"{data.source}: these images have no labels, so none can be chosen; name the classes by "
-                         "sub-folders, or give labels to Dataset.")
-    check_positive(count=count)
+        raise ValueError(f"{data.source}: these images have no labels; name the classes by sub-folders or give labels.")
     classes = len(data.class_names)
     each, left = divmod(count, classes)
     if left:
         raise ValueError(f"count is {count}, which cannot be shared out equally; wanted a multiple of the {classes} "
                          f"classes, such as {(each + 1) * classes}.")
-    for name, there in data.counts.items():
-        if there < each:
-            most = classes * min(data.counts.values())
-            raise ValueError(f"count is {count}, so {each} of each class, but class {name!r} has {there or 'no'} "
-                             "images; " + (f"wanted at most {most}." if most else "leave the class out."))
+    name, fewest = min(data.counts.items(), key=lambda item: item[1])
+    if fewest < each:
+        raise ValueError(f"count is {count}, so {each} of each class, but class {name!r} has {fewest or 'no'} images; "
+                         + (f"wanted at most {classes * fewest}." if fewest else "leave the class out."))
     random = np.random.default_rng(seed)
     return np.concatenate([random.permutation(np.flatnonzero(data.labels == label))[:each]
                            for label in range(classes)])
@@ -630,11 +591,7 @@ def to_model_range(images):
 
 
 def to_uint8(images):
-    """float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped.
-
-    Raises:
-        ValueError: not floating-point numbers, or some that are not finite.
-    """
+    """Finite float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped."""
     images = np.asarray(images)
     if images.dtype.kind != "f":
         raise ValueError(f"images are {images.dtype}; wanted float32 in [-1, 1], as the nets make them.")
@@ -643,22 +600,16 @@ def to_uint8(images):
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 02 Generator, 03 Discriminator
-# ---------------------------------------------------------------------------------------------------------------
+# 02 Generator, 03 Discriminator --------------------------------------------------------------------------------
 
 LEGAL_SIDES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 
 
 def check_image_shape(image_shape):
-    """Check `(height, width, channels)`, and say how the nets get there by doubling.
+    """Check `(side, side, channels)`, side of `LEGAL_SIDES`, 1 or 3 channels, and say how nets get there by doubling.
 
-    Returns:
-        `(start, doublings)`: the side of the smallest feature map, 4 to 7, and how often it doubles:
-        28 is (7, 2), 32 is (4, 3), 64 is (4, 4).
-
-    Raises:
-        ValueError: not square, another side than the legal ones, or other channels than 1 or 3.
+    Returns `(start, doublings)`, the side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2),
+    32 is (4, 3), 64 is (4, 4).
     """
     shape = tuple(image_shape)
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
@@ -685,9 +636,6 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
         kernel_size: of the transposed convolutions, in pixels.
         batch_norm: normalise after every layer but the last.
         seed: of the initial weights, drawn from N(0, 0.02).
-
-    Raises:
-        ValueError: an illegal size, or a number below 1.
     """
     start, doublings = check_image_shape(image_shape)
     check_positive(latent_dim=latent_dim, width=width, refinements=refinements, kernel_size=kernel_size)
@@ -755,9 +703,6 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
         minibatch_statistics: let it see how different the images of a batch are.
         dropout: share of activations dropped after each strided convolution, 0 to below 1.
         seed: of the initial weights, drawn from N(0, 0.02), and of dropout.
-
-    Raises:
-        ValueError: an illegal size, a number below 1, or dropout outside [0, 1).
     """
     _, halvings = check_image_shape(image_shape)
     check_positive(width=width, kernel_size=kernel_size)
@@ -785,9 +730,7 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
     return keras.Sequential(stack, name="discriminator")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 04 Training
-# ---------------------------------------------------------------------------------------------------------------
+# 04 Training ---------------------------------------------------------------------------------------------------
 
 _METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean")
 _COLUMNS = ("epoch", "step", "seconds", *_METRICS, "g_accuracy", "frechet_distance", "diversity")
@@ -823,12 +766,9 @@ def make_noise(count, latent_dim, *, seed, step=-1):
 def replica_share(*batch):
     """This replica's part of a batch, under `tf.distribute`: `(parts, share)`; all of it, and 1, without.
 
-    Args:
-        batch: tensors of the same first axis, one entry an image of the global batch.
-
-    Returns:
-        Each tensor's entries for this replica, and their share of the batch, a float32 scalar. Gradients are summed
-        over the replicas, so times its share a replica's mean loss becomes a part of the mean over the global batch.
+    From tensors of the same first axis, one entry an image of the global batch: each tensor's entries for this replica,
+    and their share of the batch, a float32 scalar. Gradients are summed over the replicas, so times its share a
+    replica's mean loss becomes a part of the mean over the global batch.
     """
     replica, count = tf.distribute.get_replica_context(), tf.shape(batch[0])[0]
     if replica.num_replicas_in_sync == 1:
@@ -840,10 +780,9 @@ def replica_share(*batch):
 def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged_generator, *,
                     seed=0, averaging=0.999, losses=(discriminator_loss, generator_loss), penalty=None,
                     generator_every=1, discriminator_every=1):
-    """Make a fresh `tf.function` that trains both nets on one batch.
+    """Make a fresh `tf.function` that trains both nets on one batch; several can live side by side.
 
     Args:
-        generator, discriminator: the nets. Several factories can live side by side.
         generator_optimizer, discriminator_optimizer: Keras optimisers of their own; built here.
         averaged_generator: a clone of the generator. After each step its weights, BatchNorm's statistics too, become
             `decay * own + (1 - decay) * generator's` with decay `min(averaging, (1 + step) / (10 + step))`.
@@ -904,9 +843,8 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
 def make_train_loop(train_step, images):
     """Make a `tf.function` that takes several steps in one call, on all replicas of the `tf.distribute` strategy.
 
-    Args:
-        train_step: of `make_train_step`, made under the same strategy.
-        images: all training images, uint8 `(n, height, width, channels)`; a copy is put on each device.
+    Of a `train_step` made under the same strategy, and all training images, uint8 `(n, height, width, channels)`, of
+    which each device gets a copy.
 
     Returns:
         `train_loop(indices, first_step)`: which images make the batch of each step, int32 `(steps, batch)`, and the
@@ -938,10 +876,7 @@ def make_train_loop(train_step, images):
 
 
 def default_epochs(count, images_seen=600_000):
-    """How many epochs over `count` images show the nets `images_seen` images; two in smoke mode.
-
-    A small set so trains for as many steps as a large one.
-    """
+    """Epochs of `count` images that show `images_seen`: a small set trains as long as a large one; 2 in smoke mode."""
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 
 
@@ -969,9 +904,9 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step, of all replicas together; an epoch's last batch holds what is left.
         learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
+        generator_learning_rate: another rate for the generator than for the discriminator.
         averaging, losses, penalty, generator_every, discriminator_every: see `make_train_step`.
         seed: of the order of the images and of the noise.
-        generator_learning_rate: another rate for the generator than for the discriminator.
         picture_every: epochs between pictures and checkpoints; by default one for every 10,000 images, so 1 for
             10,000 images or more. The last epoch always has one.
         on_picture: called with the path of each grid as soon as it is written, to show it.
@@ -996,10 +931,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
     generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
-    rates = {"learning_rate": learning_rate, "generator_learning_rate": generator_learning_rate}
-    _check_training(count, epochs=epochs, batch_size=batch_size, **rates, beta_1=beta_1, beta_2=beta_2,
-                    averaging=averaging, losses=losses, penalty=penalty, generator_every=generator_every,
-                    discriminator_every=discriminator_every, picture_every=picture_every)
+    _check_batch_size(batch_size, count)
     for net, shape in ((generator, generator.output_shape[1:]), (discriminator, discriminator.input_shape[1:])):
         if tuple(shape) != data.image_shape:
             raise ValueError(f"the {net.name} is made for images of shape {tuple(shape)}, the data are "
@@ -1015,13 +947,13 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
                          f"{measuring_net.model.input_shape[1:]}, the data are {data.image_shape}.")
 
     run_dir = Path(run_dir)
-    with _locked(run_dir) if _is_chief() else _silence():
+    with _locked(run_dir) if _is_chief() else contextlib.redirect_stdout(io.StringIO()):
         if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
             tf.config.experimental.enable_op_determinism()
         settings = {
-            "data": _fingerprint(data),
-            "generator": _describe(generator), "discriminator": _describe(discriminator),
-            "batch_size": int(batch_size), **{name: float(rate) for name, rate in rates.items()},
+            "data": _fingerprint(data), "generator": _describe(generator), "discriminator": _describe(discriminator),
+            "batch_size": int(batch_size), "learning_rate": float(learning_rate),
+            "generator_learning_rate": float(generator_learning_rate),
             "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
             "losses": [_name_of(loss) for loss in losses], "penalty": _name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
@@ -1032,14 +964,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         return run.go_on(epochs, wandb_project if tracking and _is_chief() else None, wandb_group)
 
 
-def _check_training(count, *, epochs, batch_size, learning_rate, generator_learning_rate, beta_1, beta_2, averaging,
-                    losses, penalty, generator_every, discriminator_every, picture_every):
-    """Refuse illegal settings of `train` on `count` images; of three of them None stands for a default."""
-    check_positive(batch_size=batch_size, generator_every=generator_every, discriminator_every=discriminator_every,
-                   epochs=1 if epochs is None else epochs, picture_every=1 if picture_every is None else picture_every)
-    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    _check(learning_rate=learning_rate, losses=losses, penalty=penalty,
-           generator_learning_rate=learning_rate if generator_learning_rate is None else generator_learning_rate)
+def _check_batch_size(batch_size, count):
     if batch_size > count:
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
@@ -1064,18 +989,15 @@ def _locked(run_dir):
     """Make the folder and keep other processes from training in it; the lock goes with the process, however it ends."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(run_dir / ".lock")
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(run_dir / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise RuntimeError(f"another process is training in {shown_path(run_dir)}: wait for it, stop it, or choose "
                            "another run folder.") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write to {shown_path(run_dir)}: {error.strerror}. Make it writable or "
                                    "choose another run folder") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _fingerprint(data):
@@ -1111,15 +1033,10 @@ def _agree_on_config(run_dir, settings, epochs, data):
     path = run_dir / "config.json"
     config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S")}
     if path.exists():
-        try:
+        with _readable(shown_path(path), "corrupt", "restore it, or choose another run folder"):
             config = json.loads(path.read_text(encoding="utf-8"))
             before = pd.json_normalize(config["settings"]).to_dict("records")[0]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{shown_path(path)} is corrupt ({error}): restore it, or choose another run "
-                             "folder.") from error
-        now = pd.json_normalize(settings).to_dict("records")[0]
-        different = [f"  {name}: {before.get(name, 'not set')} in that run, {now.get(name, 'not set')} now"
-                     for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+        different = _differences(before, pd.json_normalize(settings).to_dict("records")[0], "not set")
         if different:
             raise ValueError(f"{shown_path(run_dir)} holds a run with other settings:\n" + "\n".join(different)
                              + "\nUse its settings to go on with it, or choose another run folder.")
@@ -1128,15 +1045,14 @@ def _agree_on_config(run_dir, settings, epochs, data):
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                             "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
-    _save_config(run_dir, config)
+    _write_json(run_dir / "config.json", config)
     return config
 
 
-def _save_config(run_dir, config):
-    if not _is_chief():
-        return
-    with _replacing(run_dir / "config.json") as partial:
-        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+def _differences(before, now, unset):
+    """A line for each setting that is another one now."""
+    return [f"  {name}: {before.get(name, unset)} in that run, {now.get(name, unset)} now"
+            for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
 
 
 def _is_chief():
@@ -1147,12 +1063,6 @@ def _is_chief():
 def _wait_for_all_workers():
     strategy = tf.distribute.get_strategy()
     strategy.reduce("SUM", strategy.run(lambda: tf.ones([])), axis=None).numpy()
-
-
-@contextlib.contextmanager
-def _silence():
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
 
 
 class _Run:
@@ -1199,7 +1109,7 @@ class _Run:
             if self.ruler:
                 self.config["frechet_distance"] = {"images": self.ruler.count, "real_against_real": self.ruler.floor,
                                                    "before_training": self.ruler.measure(self.averaged)[0]}
-                _save_config(self.run_dir, self.config)
+                _write_json(self.run_dir / "config.json", self.config)
             self._save(0, tracker)
         if self.ruler:
             net, known = self.ruler.net, self.config["frechet_distance"]
@@ -1295,11 +1205,10 @@ class _Run:
     def _save_history(self):
         if not _is_chief():
             return
-        with _replacing(self.run_dir / "metrics.csv") as partial:
-            with open(partial, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, _COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.history)
+        with _replacing(self.run_dir / "metrics.csv") as partial, open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.history)
 
     def _checkpoints(self):
         """Folders of the checkpoints, newest first."""
@@ -1386,9 +1295,8 @@ class _Tracker:
                     self.run = wandb.init(
                         project=project, group=group, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name,
                         resume="allow", config={name: value for name, value in config.items() if name != "run_id"},
-                        settings=wandb.Settings(
-                            silent=True, console="off", finish_timeout=30,
-                            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", 15))))
+                        settings=wandb.Settings(silent=True, console="off", finish_timeout=30,
+                                                init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", 15))))
                     break
                 except Exception as error:
                     if mode == "offline":
@@ -1435,47 +1343,22 @@ class _Tracker:
 def _wandb_mode(wandb):
     """"online" if there is a key in the environment, in wandb's settings or in .netrc; else "offline"."""
     settings = wandb.setup().settings
-    if settings.api_key:
-        return "online"
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        if netrc.netrc(os.environ.get("NETRC")).authenticators(urllib.parse.urlsplit(settings.base_url).hostname):
-            return "online"
-    return "offline"
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    key = settings.api_key or requests.utils.get_netrc_auth(settings.base_url)
+    return "online" if key else "offline"
 
 
 def load_history(run_dir):
-    """The metrics of a run as a pandas DataFrame, one row an epoch.
-
-    Raises:
-        FileNotFoundError: there is no `metrics.csv` in the folder.
-    """
+    """The metrics of a run as a pandas DataFrame, one row an epoch; a FileNotFoundError if there are none."""
     path = Path(run_dir) / "metrics.csv"
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
-    with _readable(path):
+    with _readable(shown_path(path)):
         history = pd.read_csv(path)
         _check(**{"metrics.csv": history})
     return history
 
 
-@contextlib.contextmanager
-def _readable(path):
-    """Name the file of a run whose content is not what was written."""
-    try:
-        yield
-    except Exception as error:  # readers raise whatever broken bytes lead them to
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(f"{shown_path(path)}: missing or corrupt ({_first_line(error)}); restore it, or train the run "
-                   "again.") from error
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# 05 Evaluation
-# ---------------------------------------------------------------------------------------------------------------
+# 05 Evaluation -------------------------------------------------------------------------------------------------
 
 _MEASURING_NETS = {  # the shipped ones: name and SHA-256 of the file
     "mnist": ("mnist-1", "d9ed5d08a7c7aaaf01662b557ebbd43adf02e19ce43f0671a7ab80270056bc3d"),
@@ -1486,12 +1369,10 @@ _SHIPPED = Path(__file__).resolve().parent / "outputs" / "measuring_nets"
 
 @dataclasses.dataclass(frozen=True)
 class MeasuringNet:
-    """A frozen classifier, in whose features images are compared.
+    """A frozen classifier of `build_measuring_net`, in whose features images are compared.
 
     Attributes:
         name: of the net and its version; distances compare only where the names are equal.
-        model: a net of `build_measuring_net`.
-        class_names: one string a class.
         accuracy: share of test images that it classifies rightly.
         comparable: True for a net that ships with the course, whose numbers compare between people.
     """
@@ -1510,11 +1391,7 @@ class MeasuringNet:
         return keras.Model(self.model.inputs[0], self.model.get_layer("features").output)
 
     def features(self, images):
-        """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`.
-
-        Raises:
-            ValueError: another shape, or not uint8.
-        """
+        """Penultimate features: uint8 `(n, height, width, channels)` to float64 `(n, 64)`."""
         images, wanted = _as_array(images), self.model.input_shape[1:]
         if images.dtype != np.uint8 or images.shape[1:] != wanted or len(images) == 0:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}; measuring net {self.name} wants "
@@ -1532,13 +1409,8 @@ class MeasuringNet:
 
 
 def build_measuring_net(image_shape, classes, *, seed=0):
-    """A small classifier: uint8 `(n, *image_shape)` to logits `(n, classes)`; its layer "features" gives `(n, 64)`.
-
-    Raises:
-        ValueError: an illegal size, see `check_image_shape`, or fewer than one class.
-    """
+    """A small classifier: uint8 `(n, *image_shape)` to logits `(n, classes)`; its layer "features" gives `(n, 64)`."""
     _, halvings = check_image_shape(image_shape)
-    check_positive(classes=classes)
     layers, seeds = keras.layers, itertools.count(1000 * seed)
 
     def initial():
@@ -1561,19 +1433,16 @@ def build_measuring_net(image_shape, classes, *, seed=0):
 
 
 def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
-    """Train a classifier of labelled images to measure with, or load it if it was trained before.
+    """Train a classifier of labelled images to measure with: a `MeasuringNet`; or load it if it was trained before.
 
     It is kept in `outputs/measuring_nets/`, under a name made of the data's hash and the seed, so distances by it
     compare with each other and with nothing else.
 
     Args:
-        data: a `Dataset` with labels.
+        data: a `Dataset` with labels, of at least two classes with at least 10 images in each.
         held_out: a `Dataset` on which to test it; None keeps a tenth of each class of `data` back for that.
         seed: of its first weights and of the order of the images. Nets of two seeds are two independent rulers.
         epochs: by default 10, of 60,000 images each; 1 in smoke mode.
-
-    Raises:
-        ValueError: no labels, fewer than two classes, or a class of fewer than 10 images.
     """
     data = _as_dataset(data)
     if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
@@ -1583,8 +1452,6 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape):
         raise ValueError(f"held_out: {held_out.source}, images of shape {held_out.image_shape}; wanted labelled ones "
                          f"of shape {data.image_shape}.")
-    if epochs is not None:
-        check_positive(epochs=epochs)
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
@@ -1629,10 +1496,9 @@ def _fit_measuring_net(model, data, seed, epochs, batch_size=128):
 
 
 def load_measuring_net(data):
-    """The net to measure with for these data: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
+    """The net to measure with for a `Dataset`: the shipped one of MNIST or Fashion-MNIST, or one that was trained here.
 
-    Args:
-        data: a `Dataset`. Its `name` and the size of its images decide.
+    The dataset's `name` and the size of its images decide.
 
     Raises:
         LookupError: there is none yet; says how to get one, or what is possible without labels.
@@ -1661,22 +1527,17 @@ def _read_measuring_net(path, sha256=None):
     if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ValueError(f"{shown_path(path)}: its SHA-256 is not that of the net that ships with the course, so its "
                          "distances would not compare with those of others: fetch the file again.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = tuple(file["class_names"].tolist())
-            model = build_measuring_net(file["image_shape"].tolist(), len(names))
-            model.set_weights([file[f"arr_{i}"] for i in range(len(model.weights))])
-            return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{shown_path(path)}: corrupt or of another version ({_first_line(error)}); delete it and "
-                         "train it again with train_measuring_net.") from error
+    remedy = "delete it and train it again with train_measuring_net"
+    with _readable(shown_path(path), "corrupt or of another version", remedy), np.load(path) as file:
+        names = tuple(file["class_names"].tolist())
+        model = build_measuring_net(file["image_shape"].tolist(), len(names))
+        model.set_weights([file[f"arr_{i}"] for i in range(len(model.weights))])
+        return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
 
 
 def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
-    check_positive(count=count)
-    noise = make_noise(count, generator.input_shape[-1], seed=seed)
-    return to_uint8(_in_batches(generator, noise))
+    return to_uint8(_in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
 
 
 def _in_batches(model, inputs, size=500):
@@ -1693,8 +1554,7 @@ def _check_features(at_least=2, **sets):
                              f"(n, d) of at least {at_least} images, as MeasuringNet.features makes them.")
         bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
         if bad:
-            raise ValueError(f"{name}: {bad} of {len(features)} rows hold NaN or infinite values; look at the images "
-                             "that they come from.")
+            raise ValueError(f"{name}: {bad} of {len(features)} rows hold NaN or infinite values; look at the images.")
     if len({features.shape[1] for features in arrays.values()}) > 1:
         raise ValueError("features of different nets: "
                          + ", ".join(f"{name} {features.shape}" for name, features in arrays.items()))
@@ -1723,17 +1583,11 @@ def frechet_distance(real, generated):
 
 
 def kernel_distance(real, generated, *, block=1000, seed=0):
-    """Kernel Inception Distance with our features, and its standard error: 0 on average for equal distributions.
+    """Kernel Inception Distance with our features: `(distance, standard_error)`; 0 on average for equal distributions.
 
     The unbiased squared maximum mean discrepancy with the kernel `(x.y / d + 1)^3`, averaged over disjoint random
-    blocks of about `block` images (at least two blocks); so the number of images moves its error, not its mean, and it
-    can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
-
-    Returns:
-        `(distance, standard_error)`.
-
-    Raises:
-        ValueError: fewer than 4 images.
+    blocks of about `block` images (at least two blocks, so 4 images); so the number of images moves its error, not its
+    mean, and it can come out below 0. Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
     """
     sets, random, values = _check_features(at_least=4, real=real, generated=generated), np.random.default_rng(seed), []
     blocks = max(2, min(map(len, sets)) // block)
@@ -1758,17 +1612,14 @@ def inception_score(probabilities):
 
 
 def manifold_scores(real, generated, *, neighbours=5):
-    """Precision, recall, density and coverage: a dict of shares (density may pass 1), from features `(n, d)`.
+    """Precision, recall, density and coverage: a dict of shares, from features `(n, d)`, n above `neighbours`.
 
     Around each image lies a ball that reaches to its k-th nearest neighbour of the same set. Precision: share of
-    generated images in any real ball; density: how many real balls a generated image lies in, divided by k; recall:
-    share of real images in any generated ball; coverage: share of real balls that hold a generated image. Kynkaanniemi
-    et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020, https://arxiv.org/abs/2002.09797 (k = 5).
-
-    Raises:
-        ValueError: not more images than `neighbours`.
+    generated images in any real ball; density: how many real balls a generated image lies in, divided by k, so it may
+    pass 1; recall: share of real images in any generated ball; coverage: share of real balls that hold a generated
+    image. Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020,
+    https://arxiv.org/abs/2002.09797 (k = 5).
     """
-    check_positive(neighbours=neighbours)
     real, generated = _check_features(at_least=neighbours + 1, real=real, generated=generated)
     real_radius, generated_radius = (
         NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(features).kneighbors()[0][:, -1]
@@ -1798,8 +1649,7 @@ def class_imbalance(probabilities):
 
 
 def nearest_images(queries, references):
-    """Nearest reference of each query, in features or flat pixels, float `(n, d)`: `(distances, indices)`, each `(n,)`.
-    """
+    """Nearest reference of each query, float features or pixels `(n, d)`: `(distances, indices)`, each `(n,)`."""
     queries, references = _check_features(queries=queries, references=references)
     distances, indices = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(references).kneighbors(queries)
     return distances[:, 0], indices[:, 0]
@@ -1808,10 +1658,8 @@ def nearest_images(queries, references):
 def memorisation(generated, training, held_out=None):
     """Are generated images nearer to the training images than new real ones are? From features `(n, d)`.
 
-    Args:
-        generated, training: features of generated images and of all training images.
-        held_out: features of real images that were not trained on; without them, each training image is compared with
-            the other training images (at most 10,000 are).
+    `training` is of all training images. Without `held_out`, features of real images that were not trained on, each
+    training image is compared with the other training images (at most 10,000 are).
 
     Returns:
         A dict: `copied`, share of generated images that are nearer to a training image than all but 1 % of the
@@ -1836,14 +1684,13 @@ def _sample(items, count, seed=0):
 
 
 def evaluate(net, generated, training, held_out=None):
-    """All measures of generated images.
+    """All measures of generated images, from the features that a `MeasuringNet` makes.
 
     Args:
-        net: a `MeasuringNet`.
-        generated: its features of the generated images; 10,000 are usual.
-        training: its features of all training images. As many of them as of `generated`, drawn at random but always the
-            same, are compared with; memorisation with all.
-        held_out: its features of real images that were not trained on, for memorisation.
+        generated: of the generated images; 10,000 are usual.
+        training: of all training images. As many of them as of `generated`, drawn at random but always the same, are
+            compared with; memorisation with all.
+        held_out: of real images that were not trained on, for memorisation.
 
     Returns:
         A pandas Series: images (how many on each side), frechet_distance, kid, kid_standard_error, inception_score,
@@ -1890,9 +1737,7 @@ class _Ruler:
               f"{np.sum(self.seconds) / training_seconds:.1%} of the training time.")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# 06 Experiments
-# ---------------------------------------------------------------------------------------------------------------
+# 06 Experiments ------------------------------------------------------------------------------------------------
 
 class Experiment:
     """A name and the settings that go with it: `Experiment("base", epochs=6).but("slow", learning_rate=1e-4)`.
@@ -1904,9 +1749,6 @@ class Experiment:
         **options)`.
 
     What is not set has its default.
-
-    Raises:
-        ValueError: an illegal name, or settings that do not exist; the legal ones are named.
     """
 
     def __init__(self, name, **settings):
@@ -1918,7 +1760,7 @@ class Experiment:
         self.settings = {"build_generator": build_generator, "build_discriminator": build_discriminator,
                          "generator": {}, "discriminator": {}, **settings}
         for net in ("generator", "discriminator"):
-            _check("Experiment", **{name: self.settings[name] for name in (net, f"build_{net}")})
+            _check(Experiment, **{name: self.settings[name] for name in (net, f"build_{net}")})
             legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys() - {"image_shape", "seed"}
             _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
 
@@ -1938,10 +1780,8 @@ class Experiment:
 
     def described(self):
         """The settings as JSON can hold them, functions by their names."""
-        def plain(value):
-            return value.item() if isinstance(value, np.generic) else _name_of(value)
-
-        return json.loads(json.dumps(self.settings, default=plain))
+        return json.loads(json.dumps(self.settings, default=lambda value: (
+            value.item() if isinstance(value, np.generic) else _name_of(value))))
 
 
 _SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
@@ -1956,27 +1796,24 @@ def _check_names(what, given, legal):
 
 
 def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", processes=None):
-    """Train every experiment from every seed and measure 5,000 images of each; what is finished is not done again.
+    """Train every `Experiment` from every seed and measure 5,000 images of each; what is finished is not done again.
 
-    The runs go side by side, each in a process of its own on one CPU core: small nets gain little from a second one.
-    With a GPU they go one after the other in this process. Run folders are `outputs/<group>/<name>-seed<seed>/`, and
-    the runs are one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose
-    experiment has more epochs now. In smoke mode only the first experiment is trained, from the first seed, for two
-    epochs.
+    The runs go side by side, see `side_by_side`. Run folders are `outputs/<group>/<name>-seed<seed>/`, and the runs are
+    one group in Weights & Biases. A run that was cut off goes on, and so does a finished one whose experiment has more
+    epochs now. In smoke mode only the first experiment is trained, from the first seed, for two epochs.
 
     Args:
-        experiments: a list of `Experiment`s.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
-        processes: how many at a time, see `side_by_side`. Each needs about 1 GB of memory. With 1 a run is made on all
-            cores, where sums may round differently than on one core.
+        processes: how many at a time. Each needs about 1 GB of memory. With 1 a run is made on all cores, where sums
+            may round differently than on one core.
 
     Returns:
         The rows of `load_experiments(group)` that belong to these experiments, in their order.
 
     Raises:
-        ValueError: a name used twice, an illegal setting, or a finished run of this name that has other settings.
+        ValueError: an illegal argument, a name used twice, or a finished run of this name that has other settings.
         RuntimeError: a process was killed, by a lack of memory for instance.
     """
     data, experiments, seeds, folder = _as_dataset(data), list(experiments), list(seeds), run_folder(group)
@@ -1987,27 +1824,25 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
                          "there are no experiments; give a list of Experiment(name, ...).")
     if not seeds or any(not _is_whole(seed) or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
-    if processes is not None:
-        check_positive(processes=processes)
     if smoke_mode():
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
         todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]
         if todo:
-            _check_training(len(data.images), **{name: experiment.settings.get(name, train.__kwdefaults__[name])
-                                                 for name in _SETTINGS & train.__kwdefaults__.keys()})
+            arguments = experiment.arguments()
+            _check(train, **arguments)
+            _check_batch_size(arguments.get("batch_size", train.__kwdefaults__["batch_size"]), len(data.images))
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
-    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, data, folder in jobs]
-    total = sum(_epochs_of(experiment, data) for experiment, seed, data, folder in jobs)
+    folders = [_experiment_dir(experiment.name, seed, folder) for experiment, seed, *_ in jobs]
+    total = sum(_epochs_of(experiment, data) for experiment, *_ in jobs)
     side_by_side(_run_experiment, jobs, total=total, done=lambda: sum(map(_epochs_done, folders)), unit="epoch",
                  processes=processes)
     results = load_experiments(group)
     results = results[results.experiment.isin(names)]
-    return results.sort_values("experiment", key=lambda column: column.map(names.index), kind="stable",
-                               ignore_index=True)
+    return results.sort_values("experiment", key=lambda rows: rows.map(names.index), kind="stable", ignore_index=True)
 
 
 def _experiment_dir(name, seed, folder):
@@ -2021,8 +1856,7 @@ def _finished(experiment, seed, data, folder):
         return False
     before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data)
     epochs_before, epochs_now = before.pop("epochs"), now.pop("epochs")
-    different = [f"  {name}: {before.get(name, 'default')} in that run, {now.get(name, 'default')} now"
-                 for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    different = _differences(before, now, "default")
     if epochs_now < epochs_before:
         different.append(f"  epochs: {epochs_before} in that run, only {epochs_now} now")
     if different:
@@ -2043,10 +1877,10 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
     """Call `function(*job)` for every job, each in a process of its own on one CPU core, under one progress bar.
 
     Small nets gain little from a second core, so two runs side by side take hardly longer than one. With a GPU the jobs
-    run one after the other in this process. The processes end with this one.
+    run one after the other in this process. The processes end with this one. What the function returns or prints is
+    dropped: it keeps its results in files.
 
     Args:
-        function: keeps its results in files; what it returns is dropped, what it prints as well.
         jobs: tuples of arguments.
         total, done, unit: what the bar counts: how many in all, a function that says how many are done, and their name.
         processes: how many at a time; default one a CPU core, at most 8. 1 is this process, with all cores.
@@ -2056,7 +1890,6 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
         Exception: what a job raised; the others are stopped.
     """
     processes = min(8, loky.cpu_count()) if processes is None else processes
-    check_positive(processes=processes)
     if tf.config.list_physical_devices("GPU") or smoke_mode():
         processes = 1
     parent = os.getpid()
@@ -2076,12 +1909,12 @@ def side_by_side(function, jobs, *, total, done, unit, processes=None):
     with tqdm(total=total, initial=done(), file=sys.stdout, leave=False, unit=unit, mininterval=0.5) as bar:
         if processes == 1 or not jobs:
             for job in jobs:
-                with _silence():
+                with contextlib.redirect_stdout(io.StringIO()):
                     function(*job)
                 bar.update(done() - bar.n)
             return
-        environment = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin, env=environment)
+        pool = loky.ProcessPoolExecutor(min(processes, len(jobs)), initializer=begin,
+                                        env={"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"})
         try:
             waiting = {pool.submit(function, *job) for job in jobs}
             while waiting:
@@ -2118,8 +1951,7 @@ def _run_experiment(experiment, seed, data, folder):
         shares = class_shares(net.probabilities(features))
         row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
     row |= {"diverged": diverged, "settings": _job_settings(experiment, data)}
-    with _replacing(run_dir / "experiment.json") as partial:
-        partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    _write_json(run_dir / "experiment.json", row)
 
 
 _FEATURES = {}
@@ -2141,14 +1973,12 @@ def load_experiments(group="experiments"):
     Columns: experiment, seed; the measures of `evaluate` for the last epoch's averaged generator; modes, the number of
     classes with at least a tenth of their share; epochs, seconds (of training), best_epoch and best_distance (by the
     distance in training), last_distance, d_loss and g_loss (of the last epoch), diverged (why it stopped, or empty).
-
-    Raises:
-        FileNotFoundError: there is no finished run.
+    Without a finished run, a FileNotFoundError.
     """
-    rows = []
-    for path in sorted(run_folder(group).glob("*/experiment.json")):
+    rows, folder = [], run_folder(group)
+    for path in sorted(folder.glob("*/experiment.json")):
         measures = dict.fromkeys(("frechet_distance", "kid", "recall", "class_imbalance"), math.nan)
-        with _readable(path):
+        with _readable(shown_path(path)):
             row = measures | json.loads(path.read_text(encoding="utf-8"))
         history = load_history(path.parent)
         distances = history.set_index("epoch")["frechet_distance"].dropna()
@@ -2160,8 +1990,7 @@ def load_experiments(group="experiments"):
                     "last_distance": distances.iloc[-1]}
         rows.append({name: value for name, value in row.items() if name != "settings"})
     if not rows:
-        raise FileNotFoundError(f"{shown_path(run_folder(group))}: there is no finished run; run_experiments makes "
-                                "some.")
+        raise FileNotFoundError(f"{shown_path(folder)}: there is no finished run; run_experiments makes some.")
     return pd.DataFrame(rows).sort_values(["experiment", "seed"], ignore_index=True)
 
 
@@ -2172,9 +2001,6 @@ def compare_experiments(results, base="base"):
     distances over that of the base, with its 95 % confidence interval by Welch's t-test on logarithms. `verdict` is
     "better" or "worse" where the interval, `low` to `high`, lies below or above 1, and "no difference seen" elsewhere;
     with a single seed there is none.
-
-    Raises:
-        ValueError: no run of the base among the results.
     """
     if base not in set(results.experiment):
         raise ValueError(f"no finished run of {base!r} among {', '.join(map(repr, results.experiment.unique()))}.")
@@ -2224,7 +2050,7 @@ _TRY_NEXT = {
 
 
 def diagnose_run(run):
-    """What the curves of a run look like, in plain words, with the evidence and what to try.
+    """A `Diagnosis` of what the curves of a run look like.
 
     The verdict is the first that holds of: "discriminator overpowers" (it is right about nearly every image, and the
     distance does not come down), "diverged" (the distance was much lower before), "nothing wrong yet" (too short to
@@ -2232,14 +2058,7 @@ def diagnose_run(run):
     `metrics.csv`), "stalled" (the distance stays high) and "healthy". Without a distance only the first and the third
     can be seen. Its error rates are measured in notebook 06.
 
-    Args:
-        run: a run's folder, or its metrics as a DataFrame.
-
-    Returns:
-        A `Diagnosis`.
-
-    Raises:
-        FileNotFoundError: there is no `metrics.csv` in the folder.
+    From a run's folder, or its metrics as a DataFrame; a FileNotFoundError if there are none.
     """
     history = run if isinstance(run, pd.DataFrame) else load_history(run)
     _check(run=history)
@@ -2253,7 +2072,7 @@ def diagnose_run(run):
     distances = measured.set_index("epoch")["frechet_distance"]
     first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]] if len(distances) > 2 else [math.nan] * 3
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():
-        with _readable(Path(run) / "config.json"):
+        with _readable(shown_path(Path(run) / "config.json")):
             config = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
             first = config.get("frechet_distance", {}).get("before_training", first)
     falling = last < 0.8 * halfway
@@ -2280,32 +2099,22 @@ def diagnose_run(run):
     return diagnosis("healthy", f"{course}; generated images vary {diversity:.2f} times as much as real ones")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Pictures
-# ---------------------------------------------------------------------------------------------------------------
+# Pictures ------------------------------------------------------------------------------------------------------
 
-def _check_pictures(images, columns):
+def _check_pictures(images):
     images = _as_array(images)
-    check_positive(columns=columns)
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.size == 0:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; wanted uint8 (n, height, width, "
                          "channels), n at least 1; to_uint8 converts from [-1, 1].")
     return images
 
 
 def make_grid(images, columns=8, padding=2):
-    """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels.
-
-    Raises:
-        ValueError: not uint8 images of four dimensions, or fewer than one column.
-    """
-    images = _check_pictures(images, columns)
-    rows = math.ceil(len(images) / columns)
-    _, height, width, channels = images.shape
-    grid = np.full((rows, height + padding, columns, width + padding, channels), 64, np.uint8)
-    for i, image in enumerate(images):
-        grid[i // columns, padding:, i % columns, padding:] = image
-    grid = grid.reshape(rows * (height + padding), columns * (width + padding), channels)
+    """Images side by side: uint8 `(n, height, width, channels)` to uint8 `(rows, columns, channels)` in pixels."""
+    images = _check_pictures(images)
+    tiles = np.pad(images, ((0, -len(images) % columns), (padding, 0), (padding, 0), (0, 0)), constant_values=64)
+    _, height, width, channels = tiles.shape
+    grid = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2).reshape(-1, columns * width, channels)
     return np.pad(grid, ((0, padding), (0, padding), (0, 0)), constant_values=64)
 
 
@@ -2317,9 +2126,6 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
         path: of the file, ending in `.gif`.
         captions: one string a frame.
         milliseconds, last_milliseconds: how long a frame, and the last one, stays.
-
-    Raises:
-        ValueError: no frames, another number of captions, or frames that are not uint8.
     """
     frames = [_as_array(frame).squeeze() for frame in frames]
     if (not frames or len(frames) != len(captions) or len({frame.shape for frame in frames}) > 1
@@ -2328,10 +2134,9 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
                          "at least one, and uint8 frames of one size, (height, width) or (height, width, 3).")
     if Path(path).suffix != ".gif":
         raise ValueError(f"path is {str(path)!r}; wanted the name of a file that ends in .gif.")
-    band = 18
     drawn = []
     for frame, caption in zip(frames, captions):
-        image = ImageOps.expand(Image.fromarray(frame), (0, band, 0, 0), fill="white")
+        image = ImageOps.expand(Image.fromarray(frame), (0, 18, 0, 0), fill="white")
         ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
         drawn.append(np.asarray(image))
     durations = [milliseconds] * (len(drawn) - 1) + [last_milliseconds]
@@ -2342,80 +2147,60 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
 def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
     """A figure of images, uint8 `(n, height, width, channels)`, all on the same scale from 0 to 255.
 
-    Args:
-        images: the images.
-        titles: one string an image, or None.
-        columns: images in a row.
-        size: of an image, in inches.
-        title: of the figure.
+    `titles` are one string an image, `columns` images in a row, `size` an image's in inches, `title` the figure's.
     """
-    images = _check_pictures(images, columns)
+    images = _check_pictures(images)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"there are {len(titles)} titles for {len(images)} images; wanted one for each, or None.")
-    rows = math.ceil(len(images) / columns)
-    row_height = size + (0.25 if titles else 0)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(columns * size, rows * row_height + (0.3 if title else 0)))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, text in zip(axes.flat, images, titles or itertools.repeat("")):
-        axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
-        axis.set_title(text, fontsize=9)
+    height = math.ceil(len(images) / columns) * (size + (0.25 if titles else 0)) + (0.3 if title else 0)
+    figure = _plot_pictures(images, titles or [""] * len(images), columns, (columns * size, height), 9)
     figure.suptitle(title)
     return figure
 
 
 def plot_epochs(run_dir, epochs):
     """A figure of a run's grids of these epochs, side by side."""
-    check_positive(**{f"epochs[{i}]": epoch + 1 for i, epoch in enumerate(epochs)})  # 0 is before training
     grids = []
     for path in (Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png" for epoch in epochs):
-        with _readable(path):
+        with _readable(shown_path(path)):
             grids.append(imageio.imread(path))
-    return _plot_side_by_side(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), 3)
+    return _plot_pictures(grids, [f"epoch {epoch}" for epoch in epochs], len(epochs), (3 * len(epochs), 3.2))
 
 
 def plot_grids(results, *, group="experiments", seed=0, columns=6):
-    """A figure with the last grid of each experiment side by side, its first 4 x 4 images, with their distance.
+    """A figure with the last grid of each experiment, its first 4 x 4 images, with their distance.
 
-    Args:
-        results: rows of `load_experiments(group)`.
-        group: whose folders hold the grids.
-        seed: of the runs to show.
-        columns: grids in a row.
+    Of the runs of one seed among the rows of `load_experiments(group)`, with `columns` grids in a row.
     """
     grids, titles = [], []
     for row in results[results.seed == seed].itertuples():
-        run_dir = _experiment_dir(row.experiment, seed, run_folder(group))
-        with _readable(run_dir / "grids"):
-            grid = imageio.imread(max((run_dir / "grids").glob("epoch_*.png"), key=_epoch_of))
+        folder = _experiment_dir(row.experiment, seed, run_folder(group)) / "grids"
+        with _readable(shown_path(folder)):
+            grid = imageio.imread(max(folder.glob("epoch_*.png"), key=_epoch_of))
         side = (len(grid) - 2) // 2 + 2
         grids.append(grid[:side, :side])
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
     if not grids:
         raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")
-    return _plot_side_by_side(grids, titles, columns, 1.8)
-
-
-def _plot_side_by_side(grids, titles, columns, size):
     rows, columns = math.ceil(len(grids) / columns), min(columns, len(grids))
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(size * columns, (size + 0.2 + 0.25 * titles[0].count("\n")) * rows))
+    return _plot_pictures(grids, titles, columns, (1.8 * columns, 2.25 * rows))
+
+
+def _plot_pictures(pictures, titles, columns, figsize, fontsize="medium"):
+    figure, axes = plt.subplots(math.ceil(len(pictures) / columns), columns, squeeze=False, layout="constrained",
+                                figsize=figsize)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, grid, title in zip(axes.flat, grids, titles):
-        axis.imshow(grid, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, fontsize="medium")
+    for axis, picture, title in zip(axes.flat, pictures, titles):
+        axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=fontsize)
     return figure
 
 
 def plot_experiments(results, *, group="experiments", metrics=("frechet_distance", "d_loss", "g_loss")):
     """A figure of curves over the epochs, a panel a metric, a colour an experiment and a line a seed.
 
-    Args:
-        results: rows of `load_experiments(group)`.
-        group: whose folders hold the curves.
-        metrics: columns of `metrics.csv`.
+    Of the runs among the rows of `load_experiments(group)`; `metrics` are columns of their `metrics.csv`.
     """
     _check_names("metrics.csv: its columns", metrics, _COLUMNS)
     figure, axes = plt.subplots(1, len(metrics), squeeze=False, figsize=(4.3 * len(metrics), 3.4), layout="constrained")
@@ -2436,8 +2221,8 @@ def plot_history(history):
     """A figure of a run's losses, accuracies, probabilities and distances, from `train` or `load_history`."""
     measured = history.dropna(subset="frechet_distance")
     count = 3 if measured.empty else 4
-    figure, (losses, accuracies, means, *others) = plt.subplots(1, count, figsize=(4.3 * count, 3.6),
-                                                                layout="constrained")
+    figure, axes = plt.subplots(1, count, figsize=(4.3 * count, 3.6), layout="constrained")
+    losses, accuracies, means, *others = axes
     for axis, names, label, level, meaning in (
             (losses, ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
             (accuracies, ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
@@ -2462,7 +2247,7 @@ def plot_architecture(model):
     for layer in model.layers:
         shape = tuple(layer.output.shape[1:])
         if shape != stages[-1][1]:
-            stages.append((f"{layer.name.rsplit('_', 1)[0] if layer.name[-1].isdigit() else layer.name}", shape))
+            stages.append((re.sub(r"_\d+$", "", layer.name), shape))
     figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
     largest = max((shape[0] for _, shape in stages if len(shape) == 3), default=1)
     for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
@@ -2483,9 +2268,7 @@ def plot_architecture(model):
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Arguments of the wrong kind
-# ---------------------------------------------------------------------------------------------------------------
+# Arguments of the wrong kind -----------------------------------------------------------------------------------
 
 def _is_whole(value):
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -2518,10 +2301,13 @@ def _has_columns(value, *names):
 _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, by their names in all public functions
     ("seed", lambda x: _is_whole(x) and 0 <= x < 2 ** 53, "a whole number from 0 to below 2^53"),
     ("make_noise.count", lambda x: tf.is_tensor(x) or _is_whole(x) and x > 0, "a whole number of at least 1"),
+    ("house_numbers_standin.count", lambda x: _is_whole(x) and x >= 10, "a whole number of at least 10"),
     ("step", lambda x: tf.is_tensor(x) or _is_whole(x) and x >= -1, "a whole number of at least -1"),
-    ("default_epochs.count images_seen latent_dim block columns milliseconds last_milliseconds",
+    ("count image_size images_seen latent_dim batch_size epochs picture_every generator_every discriminator_every "
+     "classes neighbours block processes columns milliseconds last_milliseconds",
      lambda x: _is_whole(x) and x > 0, "a whole number of at least 1"),
     ("padding total", lambda x: _is_whole(x) and x >= 0, "a whole number of at least 0"),
+    ("beta_1 beta_2 averaging", lambda x: _is_number(x) and 0 <= x < 1, "a number from 0 to below 1"),
     ("learning_rate generator_learning_rate size", lambda x: _is_number(x) and 0 < x < math.inf, "a number above 0"),
     ("batch_norm minibatch_statistics tracking", lambda x: isinstance(x, (bool, np.bool_)), "True or False"),
     ("wandb_project wandb_group base unit title", lambda x: isinstance(x, str), "a string"),
@@ -2551,7 +2337,7 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
     ("experiments", lambda x: _is_list(x, Experiment), "a list of Experiment(name, ...)"),
     ("seeds", lambda x: _is_list(x, object), "a list of whole numbers from 0, such as (0, 1, 2)"),
     ("jobs", lambda x: _is_list(x, (list, tuple)), "a list of tuples of arguments"),
-    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and len(x), "a list of epochs"),
+    ("plot_epochs.epochs", lambda x: _is_list(x, (int, np.integer)) and x and min(x) >= 0, "a list of epochs from 0"),
     ("metrics.csv", lambda x: _has_columns(x, "epoch", "d_loss", "frechet_distance"), "one row an epoch"),
     ("history", lambda x: _has_columns(x, "epoch", *_METRICS, "g_accuracy", "frechet_distance"),
      "the metrics of a run, as load_history returns them"),
@@ -2562,23 +2348,23 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
 ) for name in names.split()}
 
 
-def _check(function="", /, **arguments):
-    """Refuse arguments that are not what `_LEGAL` says of their names."""
+def _check(function=None, /, **arguments):
+    """Refuse arguments that are not what `_LEGAL` says of their names; a function's own defaults are legal."""
+    parameters, prefix = (inspect.signature(function).parameters, function.__name__) if function else ({}, "")
     for name, value in arguments.items():
-        legal, wanted = _LEGAL.get(f"{function}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
-        if not legal(value):
+        legal, wanted = _LEGAL.get(f"{prefix}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
+        if not (name in parameters and value is parameters[name].default) and not legal(value):
             raise ValueError(f"{name} is {reprlib.repr(value)}; wanted {wanted}.")
 
 
 def _checked(function):
-    """The function, with its arguments checked; its defaults are legal."""
+    """The function, with its arguments checked."""
     parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
         given = {**dict(zip(parameters, args)), **kwargs}
-        _check(function.__name__, **{name: value for name, value in given.items()
-                                     if name in parameters and value is not parameters[name].default})
+        _check(function, **{name: value for name, value in given.items() if name in parameters})
         return function(*args, **kwargs)
 
     checked.__kwdefaults__ = function.__kwdefaults__

@@ -398,7 +398,7 @@ def test_missing_metrics_and_corrupt_config_are_named(short_run, capsys):
     assert "metrics.csv lacks rows for its 2 epochs" in capsys.readouterr().out
     (short_run / "metrics.csv").write_text(metrics)
     (short_run / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is corrupt"):
+    with pytest.raises(ValueError, match="config.json: corrupt"):
         train_small(short_run, 4)
 
 
