@@ -18,6 +18,7 @@ import io
 import itertools
 import json
 import math
+import netrc
 import os
 import platform
 import re
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import uuid
 import zipfile
 from pathlib import Path
@@ -39,7 +41,6 @@ import loky
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import requests
 import scipy.io
 import scipy.linalg
 import scipy.ndimage
@@ -1343,8 +1344,12 @@ class _Tracker:
 def _wandb_mode(wandb):
     """"online" if there is a key in the environment, in wandb's settings or in .netrc; else "offline"."""
     settings = wandb.setup().settings
-    key = settings.api_key or requests.utils.get_netrc_auth(settings.base_url)
-    return "online" if key else "offline"
+    if settings.api_key:
+        return "online"
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        if netrc.netrc(os.environ.get("NETRC")).authenticators(urllib.parse.urlsplit(settings.base_url).hostname):
+            return "online"
+    return "offline"
 
 
 def load_history(run_dir):
