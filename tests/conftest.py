@@ -22,8 +22,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import dcgan_utils as du
+import train_small  # noqa: F401 - it switches the optimisation of graphs off, whichever test comes first
 
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
@@ -76,6 +78,33 @@ def make_nets():
         return (du.build_generator(image_shape, 8, width=4, refinements=1, seed=seed),
                 du.build_discriminator(image_shape, width=4, seed=seed))
     return make
+
+
+@pytest.fixture
+def quick_steps(monkeypatch):
+    """Train steps that add a little to all weights and need no compiling, for tests of what happens around them."""
+    def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged, **_):
+        generator_optimizer.build(generator.trainable_variables)
+        discriminator_optimizer.build(discriminator.trainable_variables)
+        return [*generator.weights, *discriminator.weights, *averaged.weights]
+
+    def make_train_loop(weights, images):
+        def loop(indices, first_step):
+            for weight in weights:
+                weight.assign_add(np.full(weight.shape, 0.01 * len(indices), weight.dtype))
+            return tf.constant(np.tile(np.linspace(0.1, 0.6, 6, dtype=np.float32), (len(indices), 1)))
+        return loop
+
+    monkeypatch.setattr(du, "make_train_step", make_train_step)
+    monkeypatch.setattr(du, "make_train_loop", make_train_loop)
+
+
+@pytest.fixture
+def graphs_optimised():
+    """As in a notebook, and not as in the other tests; see train_small.py."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")

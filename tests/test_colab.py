@@ -178,7 +178,8 @@ def colab_run(content, data, disconnect_at=None):
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
 
 
-def test_a_run_on_drive_goes_on_bit_for_bit_on_a_new_machine(published, make_images, tmp_path, monkeypatch):
+def test_a_run_on_drive_goes_on_bit_for_bit_on_a_new_machine(published, make_images, tmp_path, monkeypatch,
+                                                             graphs_optimised):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the first cell's pip can replace nothing
     np.savez(tmp_path / "blobs.npz", x_train=make_images(2000, 16))
     data = du.load_dataset(tmp_path / "blobs.npz")

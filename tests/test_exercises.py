@@ -97,24 +97,38 @@ def test_copy_runs_the_check_after_the_starter_and_after_the_solution():
     assert not any(cell.get("execution_count") for cell in copied.cells)
 
 
-@pytest.mark.parametrize("changes, passes", [
-    ({}, True),
-    ({"starter": "answer = 2"}, False),  # the starter is right already
-    ({"starter": "answer = 1 / 0"}, False),  # the starter crashes
-    ({"solution": SOLUTION.replace("answer = 2", "answer = 3")}, False),
-    ({"solution": SOLUTION.replace("answer = 2", "answer =")}, False)])
-def test_copies_fail_for_a_starter_that_passes_and_a_solution_that_does_not(changes, passes, tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "dcgan_utils.py").write_text("import contextlib\n" + "".join(
+CHANGES = {
+    "01_right": {},
+    "02_starter_is_right_already": {"starter": "answer = 2"},
+    "03_starter_crashes": {"starter": "answer = 1 / 0"},
+    "04_solution_is_wrong": {"solution": SOLUTION.replace("answer = 2", "answer = 3")},
+    "05_solution_is_no_python": {"solution": SOLUTION.replace("answer = 2", "answer =")}}
+
+
+@pytest.fixture(scope="module")
+def cells_executed(tmp_path_factory):
+    """By notebook of `CHANGES`, what became of the cells of its copy: words such as PASSED and FAILED."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "notebooks").mkdir()
+    (folder / "dcgan_utils.py").write_text("import contextlib\n" + "".join(
         part for part in re.findall(r"@contextlib\.contextmanager\ndef exercise.*?\n\n\n|def _first_line.*?\n\n\n",
                                     (ROOT / "dcgan_utils.py").read_text(encoding="utf-8"), flags=re.S)))
-    notebook = small_notebook(**changes)
-    notebook.cells[1].source = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport dcgan_utils as dcgan"
-    nbformat.write(notebook, tmp_path / "notebooks" / "01_small.ipynb")
-    main(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", ".solved"],
-                          cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode == 0) == passes and "passed" in done.stdout, done.stdout
+    for name, changes in CHANGES.items():
+        notebook = small_notebook(**changes)
+        notebook.cells[1].source = f"import sys\nsys.path.insert(0, {str(folder)!r})\nimport dcgan_utils as dcgan"
+        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    main(folder)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--nbval-lax",
+                           ".solved"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout
+    return {name: re.findall(rf"^([A-Z]+) \.solved/{name}\.ipynb", done.stdout, flags=re.M) for name in CHANGES}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_copies_fail_for_a_starter_that_passes_and_a_solution_that_does_not(name, cells_executed):
+    said = cells_executed[name]
+    assert len(said) == 7 and set(said) <= {"PASSED", "FAILED"} and "PASSED" in said, said
+    assert ("FAILED" not in said) == (name == "01_right"), said
 
 
 @pytest.mark.parametrize("changes, words", [

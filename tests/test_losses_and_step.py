@@ -94,7 +94,7 @@ def equal(first, second):
     return all(np.array_equal(one, two) for one, two in zip(first, second, strict=True))
 
 
-def test_loop_gives_the_weights_and_metrics_of_its_steps_to_the_last_bit(make_pair, pixels):
+def test_loop_gives_the_weights_and_metrics_of_its_steps_to_the_last_bit(make_pair, pixels, graphs_optimised):
     batches = np.arange(24, dtype=np.int32).reshape(3, 8)
     stepped, looped = make_pair(), make_pair()
     metrics = [list(stepped.step(pixels, batch, number).values()) for number, batch in enumerate(batches)]

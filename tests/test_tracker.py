@@ -55,7 +55,7 @@ def test_no_key_records_offline_and_wandb_finds_everything_in_it(tmp_path, capsy
     assert b"generator-" in next(recorded.glob("run-*.wandb")).read_bytes()
 
 
-def test_wandb_is_told_the_group(tmp_path, monkeypatch):
+def test_wandb_is_told_the_group(tmp_path, quick_steps, monkeypatch):
     import wandb
     told = {}
 
@@ -68,7 +68,7 @@ def test_wandb_is_told_the_group(tmp_path, monkeypatch):
     assert told["group"] == "my-group" and told["name"] == "run"
 
 
-def test_going_on_keeps_the_run_id(tmp_path):
+def test_going_on_keeps_the_run_id(tmp_path, quick_steps):
     train_small(tmp_path / "run", 2, tracking=True)
     time.sleep(1.1)  # wandb names its folders by the second
     train_small(tmp_path / "run", 4, tracking=True)
@@ -93,7 +93,7 @@ def test_bad_key_or_no_network_ends_in_a_line_and_an_offline_run(tmp_path, monke
     assert (tmp_path / "run" / "generator.keras").exists() and len(offline_runs(tmp_path / "run")) == 1
 
 
-def test_tracker_that_breaks_in_the_middle_does_not_stop_the_run(tmp_path, monkeypatch, capsys):
+def test_tracker_that_breaks_in_the_middle_does_not_stop_the_run(tmp_path, quick_steps, monkeypatch, capsys):
     import wandb
     original = wandb.Image
     calls = []
@@ -111,14 +111,14 @@ def test_tracker_that_breaks_in_the_middle_does_not_stop_the_run(tmp_path, monke
     assert len(history) == 4 and len(calls) == 2
 
 
-def test_wandb_missing_is_no_obstacle(tmp_path, monkeypatch, capsys):
+def test_wandb_missing_is_no_obstacle(tmp_path, quick_steps, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert len(train_small(tmp_path / "run", 2, tracking=True)) == 2
     assert "not tracked from here on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options, mode", [({"tracking": False}, None), ({"tracking": True}, "disabled")])
-def test_no_tracking_leaves_no_trace(tmp_path, monkeypatch, options, mode):
+def test_no_tracking_leaves_no_trace(tmp_path, quick_steps, monkeypatch, options, mode):
     if mode:
         monkeypatch.setenv("WANDB_MODE", mode)
     train_small(tmp_path / "run", 2, **options)

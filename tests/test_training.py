@@ -26,18 +26,38 @@ SCRIPT = Path(__file__).with_name("train_small.py")
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory):
-    """A run of six epochs that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    train_small(folder, 6)
+def recorded_run(tmp_path_factory):
+    """A run of six epochs that nothing disturbed, its steps as (indices, metrics), and its pictures as handed over."""
+    folder, steps, pictures = tmp_path_factory.mktemp("runs") / "whole", [], []
+
+    def recording(loop, indices, first_step):
+        metrics = loop(indices, first_step)
+        steps.extend(zip(indices, metrics.numpy()))
+        return metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        wrap_loops(patch, recording)
+        train_small(folder, 6, on_picture=lambda path: pictures.append((path.name, path.exists())))
+    return folder, steps, pictures
+
+
+@pytest.fixture
+def whole_run(recorded_run):
+    """The folder of the run of six epochs, not to be changed."""
+    return recorded_run[0]
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    train_small(folder, 2)
     return folder
 
 
 @pytest.fixture
-def short_run(tmp_path):
+def short_run(two_epochs, tmp_path):
     """A run of two epochs, to go on with or to damage."""
-    train_small(tmp_path / "run", 2)
-    return tmp_path / "run"
+    return shutil.copytree(two_epochs, tmp_path / "run")
 
 
 def metrics_without_seconds(folder):
@@ -109,31 +129,18 @@ def wrap_loops(patch, around):
     patch.setattr(dcgan, "make_train_loop", factory)
 
 
-def test_metrics_are_means_over_images_not_over_batches(tmp_path, monkeypatch):
+def test_metrics_are_means_over_images_not_over_batches(recorded_run):
     """200 images in batches of 64 leave a last batch of 8, which must not count as much as the others."""
-    recorded = []
-
-    def recording(loop, indices, first_step):
-        metrics = loop(indices, first_step)
-        recorded.extend((indices.shape[1], d_loss) for d_loss in metrics[:, 0].numpy())
-        return metrics
-
-    wrap_loops(monkeypatch, recording)
-    history = train_small(tmp_path / "run", 1)
-    assert [count for count, _ in recorded] == [64, 64, 64, 8]
-    assert history.d_loss[0] == pytest.approx(sum(count * loss for count, loss in recorded) / 200, rel=1e-6)
+    folder, steps, _ = recorded_run
+    recorded = [(len(indices), metrics[0]) for indices, metrics in steps[:4]]
+    assert [count for count, _ in recorded] == [64, 64, 64, 8] and len(steps) == 24
+    assert dcgan.load_history(folder).d_loss[0] == pytest.approx(
+        sum(count * loss for count, loss in recorded) / 200, rel=1e-6)
 
 
-def test_every_image_once_an_epoch_in_a_new_order(tmp_path, monkeypatch):
-    orders = []
-
-    def recording(loop, indices, first_step):
-        orders.extend(indices.ravel().tolist())
-        return loop(indices, first_step)
-
-    wrap_loops(monkeypatch, recording)
-    train_small(tmp_path / "run", 2)
-    first, second = orders[:200], orders[200:]
+def test_every_image_once_an_epoch_in_a_new_order(recorded_run):
+    orders = np.concatenate([indices for indices, _ in recorded_run[1]]).tolist()
+    first, second = orders[:200], orders[200:400]
     assert sorted(first) == sorted(second) == list(range(200)) and first != second
 
 
@@ -149,16 +156,13 @@ def grid_of(path):
     return dcgan.make_grid(dcgan.to_uint8(generator(dcgan.make_noise(64, 8, seed=0), training=False))).squeeze()
 
 
-def test_pictures_are_handed_over_as_they_are_made(tmp_path):
-    seen = []
-    train_small(tmp_path / "run", 4, on_picture=lambda path: seen.append((path.name, path.exists())))
-    assert seen == [("epoch_0000.png", True), ("epoch_0002.png", True), ("epoch_0004.png", True)]
+def test_pictures_are_handed_over_as_they_are_made(recorded_run):
+    assert recorded_run[2] == [(f"epoch_{epoch:04d}.png", True) for epoch in (0, 2, 4, 6)]
 
 
-def test_two_epochs_and_four_more_equal_six(whole_run, tmp_path):
-    train_small(tmp_path / "run", 2)
-    train_small(tmp_path / "run", 6)
-    assert_same_run(tmp_path / "run", whole_run)
+def test_two_epochs_and_four_more_equal_six(whole_run, short_run):
+    train_small(short_run, 6)
+    assert_same_run(short_run, whole_run)
 
 
 def test_a_stop_between_two_pictures_leaves_no_odd_picture(whole_run, tmp_path):
@@ -181,7 +185,7 @@ def test_killed_run_goes_on_bit_for_bit(whole_run, tmp_path, appears):
         if process.wait() == -signal.SIGKILL and not (folder / "training.gif").exists():
             break
     assert (folder / appears).exists() and not (folder / "training.gif").exists()
-    subprocess.run([sys.executable, str(SCRIPT), str(folder), "6"], check=True, stdout=subprocess.DEVNULL)
+    train_small(folder, 6)
     assert_same_run(folder, whole_run)
 
 
@@ -193,9 +197,8 @@ def test_finished_run_is_not_trained_again(whole_run, capsys):
     assert all(np.array_equal(value, before[1][name]) for name, value in newest_variables(whole_run).items())
 
 
-def test_what_a_killed_process_left_half_written_is_no_obstacle(whole_run, tmp_path):
-    folder = tmp_path / "run"
-    train_small(folder, 2)
+def test_what_a_killed_process_left_half_written_is_no_obstacle(whole_run, short_run):
+    folder = short_run
     (folder / "checkpoints" / ".partial-epoch_0004").mkdir()
     (folder / "checkpoints" / ".partial-epoch_0004" / "state_temp").write_text("half")
     (folder / ".partial-metrics.csv").write_text("half")
@@ -337,7 +340,7 @@ def test_interrupt_saves_says_how_to_go_on_and_loses_nothing(whole_run, tmp_path
     assert_same_run(folder, whole_run)
 
 
-def test_nan_loss_stops_names_epoch_and_step_and_keeps_the_last_good_state(tmp_path, monkeypatch):
+def test_nan_loss_stops_names_epoch_and_step_and_keeps_the_last_good_state(tmp_path, quick_steps, monkeypatch):
     folder = tmp_path / "run"
     stop_at_step(monkeypatch, 18, None)
     with pytest.raises(FloatingPointError, match="epoch 5, step 18: d_loss .*, g_loss nan.*lower learning rate"):
@@ -402,7 +405,7 @@ def test_missing_metrics_and_corrupt_config_are_named(short_run, capsys):
         train_small(short_run, 4)
 
 
-def test_two_runs_into_one_folder_the_second_is_refused(short_run):
+def test_two_runs_into_one_folder_the_second_is_refused(short_run, quick_steps):
     holder = subprocess.Popen(
         [sys.executable, "-c", "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
                                "print('held', flush=True); time.sleep(60)", str(short_run / ".lock")],
@@ -483,11 +486,21 @@ def test_default_length_is_counted_in_images(monkeypatch):
     assert dcgan.default_epochs(5_000) == 2
 
 
-def test_gif_of_a_long_run_stays_small(tmp_path):
-    train_small(tmp_path / "run", 150, picture_every=1, batch_size=200, measuring_net=False)
-    assert len(list((tmp_path / "run" / "grids").iterdir())) == 151
+def test_gif_of_a_long_run_stays_small(tmp_path, quick_steps):
+    """A run of 150 epochs that was killed before its GIF, made of the files of one of two epochs."""
+    folder, options = tmp_path / "run", {"picture_every": 1, "batch_size": 200, "measuring_net": False}
+    train_small(folder, 2, **options)
+    header, first, second = (folder / "metrics.csv").read_text().splitlines()
+    rows = [f"{epoch},{second.split(',', 1)[1]}" for epoch in range(2, 151)]
+    (folder / "metrics.csv").write_text("\n".join([header, first, *rows]) + "\n")
+    for epoch in range(3, 151):
+        shutil.copy(folder / "grids" / "epoch_0002.png", folder / "grids" / f"epoch_{epoch:04d}.png")
+    (folder / "checkpoints" / "epoch_0002").rename(folder / "checkpoints" / "epoch_0150")
+    (folder / "training.gif").unlink()
+    assert len(train_small(folder, 150, **options)) == 150
+    assert len(list((folder / "grids").iterdir())) == 151
     from PIL import Image
-    with Image.open(tmp_path / "run" / "training.gif") as gif:
+    with Image.open(folder / "training.gif") as gif:
         assert 40 <= gif.n_frames <= 61
 
 
@@ -568,7 +581,7 @@ def test_diversity_is_empty_where_it_was_not_measured(whole_run):
         True, False] * 3
 
 
-def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, monkeypatch, capsys):
+def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, quick_steps, monkeypatch, capsys):
     folder = tmp_path / "run"
     weights = script_distances(monkeypatch, 1.0, 30.0, 10.0, 20.0, 40.0)
     history = train_small(folder, 8)
@@ -581,7 +594,7 @@ def test_generator_of_the_best_epoch_and_the_last_one_are_kept(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("later, best", [((20.0, 40.0), 1), ((9.0, 40.0), 3), ((11.0, 3.0), 4)])
-def test_best_epoch_before_or_after_a_resume(tmp_path, monkeypatch, capsys, later, best):
+def test_best_epoch_before_or_after_a_resume(tmp_path, quick_steps, monkeypatch, capsys, later, best):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         before = script_distances(patch, 50.0, 10.0, 30.0)
@@ -598,7 +611,7 @@ def test_best_epoch_before_or_after_a_resume(tmp_path, monkeypatch, capsys, late
     assert_same_weights(saved_weights(folder, "generator.keras"), weights[best])
 
 
-def test_best_epoch_survives_an_interrupt(tmp_path, monkeypatch):
+def test_best_epoch_survives_an_interrupt(tmp_path, quick_steps, monkeypatch):
     weights = script_distances(monkeypatch, 50.0, 10.0, 30.0)
     stop_at_step(monkeypatch, 18, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -607,7 +620,7 @@ def test_best_epoch_survives_an_interrupt(tmp_path, monkeypatch):
     assert_same_weights(saved_weights(tmp_path / "run", "generator_last.keras"), weights[2])
 
 
-def test_odd_last_epoch_is_the_best_only_as_long_as_it_is_the_last(tmp_path, monkeypatch):
+def test_odd_last_epoch_is_the_best_only_as_long_as_it_is_the_last(tmp_path, quick_steps, monkeypatch):
     """A run that stopped at epoch 3 and went on must end as one that never stopped, which measures no epoch 3."""
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -621,7 +634,7 @@ def test_odd_last_epoch_is_the_best_only_as_long_as_it_is_the_last(tmp_path, mon
     assert_same_weights(saved_weights(folder, "generator_last.keras"), later[1])
 
 
-def test_distances_are_printed_and_in_the_captions(tmp_path, monkeypatch, capsys):
+def test_distances_are_printed_and_in_the_captions(tmp_path, quick_steps, monkeypatch, capsys):
     captions, original = [], dcgan.save_gif
 
     def recording(*args, **options):
@@ -643,7 +656,8 @@ def test_distances_are_printed_and_in_the_captions(tmp_path, monkeypatch, capsys
     assert captions[1] == captions[0]
 
 
-def test_without_measuring_net_nothing_is_measured_and_the_last_generator_is_kept(tmp_path, monkeypatch, capsys):
+def test_without_measuring_net_nothing_is_measured_and_the_last_generator_is_kept(tmp_path, quick_steps, monkeypatch,
+                                                                                       capsys):
     recorded = []
     monkeypatch.setattr(dcgan, "save_gif", lambda *_, captions: recorded.extend(captions))
     train_small(tmp_path / "run", 3, measuring_net=False)
@@ -668,7 +682,8 @@ def test_measuring_changes_nothing_else(whole_run, tmp_path):
     assert_same_weights(*(saved_weights(folder, "generator_last.keras") for folder in (tmp_path / "run", whole_run)))
 
 
-def test_where_there_is_no_measuring_net_one_line_says_so_and_training_goes_on(tmp_path, monkeypatch, capsys):
+def test_where_there_is_no_measuring_net_one_line_says_so_and_training_goes_on(tmp_path, quick_steps, monkeypatch,
+                                                                                         capsys):
     monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
     labels = (np.arange(200) % 2).astype(np.uint8)
     for data, reason in ((small_data(), "no labels"), (
@@ -680,7 +695,7 @@ def test_where_there_is_no_measuring_net_one_line_says_so_and_training_goes_on(t
         assert len(history) == 1 and (folder / "generator.keras").exists()
 
 
-def test_measuring_net_that_was_trained_for_the_data_is_found(tmp_path, monkeypatch):
+def test_measuring_net_that_was_trained_for_the_data_is_found(tmp_path, quick_steps, monkeypatch):
     monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
     monkeypatch.setattr(dcgan, "_fit_measuring_net", lambda *_: None)
     data = dcgan.Dataset(small_data(), (np.arange(200) % 2).astype(np.uint8), ("a", "b"))

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from train_small import dcgan, small_data, small_measuring_net, small_nets
 
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})  # it may reorder what replicas exchange
+
 
 def two_logical_cpus():
     tf.config.set_logical_device_configuration(

@@ -14,8 +14,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import tensorflow as tf
 
 import dcgan_utils as dcgan
+
+# To optimise a graph takes longer than the few steps of a small run, and bit for bit the same is only what is optimised
+# alike: so it is off in the tests and in the runs that this file starts. It is on, as for everyone, where
+# a test takes `graphs_optimised`, in `make train` (test_newcomer.py), in the processes of experiments
+# (test_experiments.py) and with several replicas.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def small_data(count=200):
