@@ -1,6 +1,7 @@
 # Each target sets itself up in .venv; Python 3.10 or newer is all that a machine needs.
 PYTHON ?= python3
 BIN := .venv/bin
+SMOKE := DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300
 DATASET ?= mnist
 RUN ?= $(notdir $(basename $(DATASET)))
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
@@ -19,7 +20,7 @@ train: .venv/ready
 test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@$(BIN)/python tests/tools/exercises.py
-	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout=300 .solved
+	@$(SMOKE) -n 2 --dist loadfile .solved
 
 # notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
 test-browser: .venv/browser-ready
@@ -38,7 +39,7 @@ NOTEBOOK = $(or $(wildcard notebooks/$(NB)_*.ipynb),$(error say which notebook: 
 notebook: .venv/ready
 	@$(BIN)/ruff check $(NOTEBOOK)
 	@$(BIN)/python tests/tools/exercises.py
-	@DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 .solved/$(notdir $(NOTEBOOK))
+	@$(SMOKE) -q .solved/$(notdir $(NOTEBOOK))
 	@$(BIN)/python tests/tools/notebooks.py $(NOTEBOOK)
 	@$(BIN)/python -m pytest -q tests/test_notebooks.py tests/test_exercises.py tests/test_verdicts.py
 
