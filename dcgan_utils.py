@@ -128,6 +128,8 @@ def _readable(name, fault="missing or corrupt", remedy="restore it, or train the
     """Name the file that cannot be read, or whose content is not what it should be, and say what to do."""
     try:
         yield
+    except MemoryError:  # no fault of the file
+        raise
     except Exception as error:  # readers raise whatever broken bytes lead them to
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(f"{name}: {fault} ({_first_line(error)}); {remedy}.") from error
