@@ -74,6 +74,10 @@ def smoke_mode():
     return os.environ.get("DCGAN_SMOKE") == "1"
 
 
+if smoke_mode():  # to optimise a graph takes longer than the few steps that it is for
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @functools.cache
 def _scratch_folder():
     return tempfile.TemporaryDirectory(prefix="dcgan-smoke-")

@@ -166,11 +166,11 @@ def test_overflow_skips_the_step_and_lowers_the_scale(make_nets, make_images, mi
     assert not changes.any() and [float(optimizer.dynamic_scale) for optimizer in optimizers] == [2.0 ** 39] * 2
 
 
-def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit(tmp_path, make_images, mixed_float16):
+def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit(
+        tmp_path, make_nets, make_images, mixed_float16):
     def train(name, *lengths):
         for epochs in lengths:
-            nets = du.build_generator((16, 16, 1), 8, width=4), du.build_discriminator((16, 16, 1), width=4)
-            du.train(*nets, make_images(64), tmp_path / name, epochs=epochs, batch_size=16, picture_every=1,
+            du.train(*make_nets(), make_images(64), tmp_path / name, epochs=epochs, batch_size=16, picture_every=1,
                      measuring_net=False, tracking=False)
 
     train("whole", 4)
