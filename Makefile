@@ -26,7 +26,7 @@ test: .venv/ready
 test-browser: .venv/browser-ready
 	@$(BIN)/python -m pytest -rP tests/browser
 
-# the tests with the oldest, Colab's and the newest TensorFlow and Keras, into tests/tested_versions.md; an hour, 7 GB
+# the tests with the oldest, Colab's and the newest TensorFlow and Keras, into tests/tested_versions.md; half an hour, 7 GB
 versions: .venv/ready
 	@$(BIN)/python tests/tools/versions.py $(PAIRS)
 
