@@ -272,7 +272,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
         raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, _NAMED_DATASETS))}, or give the "
                          "path of an .npz, .csv or .mat file or of a folder of images.")
     if dataset.notice:
-        print(textwrap.fill(f"NOTICE: {dataset.notice}", 110, break_long_words=False))
+        print(textwrap.fill(f"NOTICE: {dataset.notice}", 110, break_long_words=False, break_on_hyphens=False))
     if smoke_mode():
         keep = np.linspace(0, len(dataset.images) - 1, min(256, len(dataset.images))).astype(int)
         labels = None if dataset.labels is None else dataset.labels[keep]
