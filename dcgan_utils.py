@@ -3,7 +3,7 @@
 One section per notebook, in the notebooks' order. Images are uint8 arrays `(n, height, width, channels)` outside
 the nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0. An illegal
 argument is a ValueError that names it and what is wanted; docstrings say what is legal, and name the other errors.
-Importing this module does no work: nothing is seeded, downloaded or configured.
+Importing this module does no work: nothing is seeded, downloaded or, but in smoke mode, configured.
 """
 
 import concurrent.futures
@@ -1053,7 +1053,7 @@ def _agree_on_config(run_dir, settings, epochs, data):
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                             "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}
-    _write_json(run_dir / "config.json", config)
+    _write_json(path, config)
     return config
 
 
@@ -2360,9 +2360,12 @@ _LEGAL = {name: (legal, wanted) for names, legal, wanted in (  # of arguments, b
 ) for name in names.split()}
 
 
+_parameters = functools.cache(lambda function: inspect.signature(function).parameters)
+
+
 def _check(function=None, /, **arguments):
     """Refuse arguments that are not what `_LEGAL` says of their names; a function's own defaults are legal."""
-    parameters, prefix = (inspect.signature(function).parameters, function.__name__) if function else ({}, "")
+    parameters, prefix = (_parameters(function), function.__name__) if function else ({}, "")
     for name, value in arguments.items():
         legal, wanted = _LEGAL.get(f"{prefix}.{name}") or _LEGAL.get(name) or (lambda value: True, "")
         if not (name in parameters and value is parameters[name].default) and not legal(value):
@@ -2371,7 +2374,7 @@ def _check(function=None, /, **arguments):
 
 def _checked(function):
     """The function, with its arguments checked."""
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters(function)
 
     @functools.wraps(function)
     def checked(*args, **kwargs):

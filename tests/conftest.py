@@ -25,7 +25,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as du
-import train_small  # noqa: F401 - it switches the optimisation of graphs off, whichever test comes first
+from train_small import optimise_graphs  # off by its import, whichever test comes first
 
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
@@ -101,10 +101,10 @@ def quick_steps(monkeypatch):
 
 @pytest.fixture
 def graphs_optimised():
-    """As in a notebook, and not as in the other tests; see train_small.py."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    """As in a notebook, and not as in the other tests."""
+    optimise_graphs(True)
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    optimise_graphs(False)
 
 
 @pytest.fixture(scope="session")

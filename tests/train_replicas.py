@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from train_small import dcgan, small_data, small_measuring_net, small_nets
+from train_small import dcgan, optimise_graphs, small_data, small_measuring_net, small_nets
 
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})  # it may reorder what replicas exchange
+optimise_graphs(True)  # it may reorder what replicas exchange
 
 
 def two_logical_cpus():

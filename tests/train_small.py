@@ -18,11 +18,19 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 
-# To optimise a graph takes longer than the few steps of a small run, and bit for bit the same is only what is optimised
-# alike: so it is off in the tests and in the runs that this file starts. It is on, as for everyone, where
-# a test takes `graphs_optimised`, in `make train` (test_newcomer.py), in the processes of experiments
-# (test_experiments.py) and with several replicas.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+def optimise_graphs(wanted):
+    """Whether TensorFlow optimises the graphs that this process traces from now on.
+
+    That takes longer than the few steps of a small run, and bit for bit the same is only what is optimised alike: so it
+    is off in the tests and in the runs that this file starts. It is on, as for everyone, where a test takes
+    `graphs_optimised`, in `make train` (test_newcomer.py), in the processes of experiments (test_experiments.py) and
+    with several replicas.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not wanted})
+
+
+optimise_graphs(False)
 
 
 def small_data(count=200):
