@@ -1,0 +1,65 @@
+"""Figures of runs and experiments: grids of epochs, grids and curves of many runs; used from notebook 04 on."""
+
+import imageio.v3 as imageio
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dcgan_utils import plot_images
+from lab.callbacks import COLUMNS
+from lab.experiments import experiment_folder
+from lab.files import epoch_of, grid_path, readable, run_folder, shown_path
+from lab.runs import load_history
+
+
+def plot_epochs(run_dir, epochs):
+    """A figure of a run's grids of these epochs, side by side."""
+    grids = []
+    for path in (grid_path(run_dir, epoch) for epoch in epochs):
+        with readable(shown_path(path)):
+            grids.append(_read(path))
+    return plot_images(np.stack(grids), titles=[f"epoch {epoch}" for epoch in epochs], columns=len(epochs), size=3.0)
+
+
+def _read(path):
+    """A picture, uint8 `(height, width, channels)`."""
+    picture = imageio.imread(path)
+    return picture.reshape(*picture.shape[:2], -1)
+
+
+def plot_grids(results, *, group="experiments", seed=0, columns=6):
+    """A figure with the last grid of each experiment, its first 4 x 4 images, with their distance.
+
+    Of the runs of one seed among the rows of `load_experiments(group)`, with `columns` grids in a row.
+    """
+    grids, titles = [], []
+    for row in results[results.seed == seed].itertuples():
+        folder = experiment_folder(run_folder(group), row.experiment, seed) / "grids"
+        with readable(shown_path(folder)):
+            grid = _read(max(folder.glob("epoch_*.png"), key=epoch_of))
+        side = (len(grid) - 2) // 2 + 2
+        grids.append(grid[:side, :side])
+        titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
+    if not grids:
+        raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")
+    return plot_images(np.stack(grids), titles=titles, columns=min(columns, len(grids)), size=1.8)
+
+
+def plot_experiments(results, *, group="experiments", metrics=("frechet_distance", "d_loss", "g_loss")):
+    """A figure of curves over the epochs, a panel a metric, a colour an experiment and a line a seed.
+
+    Of the runs among the rows of `load_experiments(group)`; `metrics` are columns of their `metrics.csv`.
+    """
+    if not set(metrics) <= set(COLUMNS):
+        raise ValueError(f"metrics is {metrics!r}; wanted columns of metrics.csv: {', '.join(COLUMNS)}.")
+    figure, axes = plt.subplots(1, len(metrics), squeeze=False, figsize=(4.3 * len(metrics), 3.4), layout="constrained")
+    for number, (name, runs) in enumerate(results.groupby("experiment", sort=False)):
+        for row in runs.itertuples():
+            history = load_history(experiment_folder(run_folder(group), row.experiment, row.seed))
+            for axis, metric in zip(axes[0], metrics):
+                measured = history.dropna(subset=metric)
+                axis.plot(measured["epoch"], measured[metric], color=f"C{number}", linewidth=1, marker=".",
+                          markersize=3, label=name if row.seed == runs.seed.iloc[0] else None)
+    for axis, metric in zip(axes[0], metrics):
+        axis.set(xlabel="epoch", title=metric, yscale="log" if metric == "frechet_distance" else "linear")
+    axes[0, 0].legend(fontsize=7)
+    return figure

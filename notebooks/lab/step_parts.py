@@ -1,0 +1,54 @@
+"""What is added to the train step from outside: penalties, other weights of a loss, nets that rest; used from 06 on."""
+
+import keras
+import tensorflow as tf
+
+
+class WithPenalty:
+    """A discriminator whose loss has a penalty on the images that it was asked about, such as one on its gradient.
+
+    Hand it to `make_train_step` in the discriminator's place, and `with_penalty.loss(discriminator_loss)` in the
+    place of its loss. The step asks about real images first and then about generated ones.
+
+    Args:
+        penalty: a function of the discriminator, real images and generated ones, whose scalar is added to the loss.
+    """
+
+    def __init__(self, discriminator, penalty):
+        self.discriminator, self.penalty, self.asked = discriminator, penalty, []
+        self.trainable_variables = discriminator.trainable_variables
+
+    def __call__(self, images, training):
+        self.asked = [*self.asked[-1:], images]
+        return self.discriminator(images, training=training)
+
+    def loss(self, loss):
+        return lambda *logits: loss(*logits) + self.penalty(self.discriminator, *self.asked)
+
+
+def with_weight(loss, weigh):
+    """The loss with another weight in training: its value stays, its gradient becomes `weigh(gradient)`."""
+    @tf.custom_gradient
+    def weighed(value):
+        return tf.identity(value), weigh
+
+    return lambda *logits: weighed(loss(*logits))
+
+
+class EveryNth:
+    """A Keras optimiser that learns in each n-th step only, from the first on; in the others the net rests."""
+
+    def __init__(self, optimizer, every):
+        self.optimizer, self.every = optimizer, every
+        self.steps = keras.Variable(0, dtype="int64", trainable=False, name="steps")
+
+    @property
+    def variables(self):
+        return [*self.optimizer.variables, self.steps]
+
+    def build(self, variables):
+        self.optimizer.build(variables)
+
+    def apply(self, gradients, variables):
+        tf.cond(self.steps.value % self.every == 0, lambda: self.optimizer.apply(gradients, variables), lambda: None)
+        self.steps.assign(self.steps + 1)
