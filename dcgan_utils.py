@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 __all__ = [
     "to_model_range", "to_uint8", "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "make_noise",
     "build_generator", "MinibatchStatistics", "build_discriminator", "METRICS", "discriminator_loss", "generator_loss",
-    "make_train_step", "make_average", "make_steps", "batches_of", "train_loop", "in_batches", "generate_images",
+    "make_train_step", "make_average", "make_steps", "batches_of", "train_loop", "run_in_batches", "generate_images",
     "make_grid", "save_gif", "plot_images", "plot_history", "plot_architecture",
 ]
 
@@ -342,14 +342,14 @@ def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callba
 
 # Pictures ------------------------------------------------------------------------------------------------------
 
-def in_batches(model, inputs, size=500):
+def run_in_batches(model, inputs, size=500):
     """Output of a model in inference mode, an array; unlike its `predict`, it needs no other worker."""
     return np.concatenate([model(inputs[i:i + size], training=False) for i in range(0, len(inputs), size)])
 
 
 def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
-    return to_uint8(in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
+    return to_uint8(run_in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
 
 
 def _check_pictures(images):

@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.special
 from tqdm import tqdm
 
-from dcgan_utils import check_image_shape, check_positive, generate_images, in_batches
+from dcgan_utils import check_image_shape, check_positive, generate_images, run_in_batches
 from lab.datasets import as_dataset, default_epochs
 from lab.files import ROOT, readable, replacing, run_folder, shown_path, smoke_mode
 from lab.measures import (check_features, frechet_distance, inception_score, class_imbalance, kernel_distance,
@@ -60,7 +60,7 @@ class MeasuringNet:
         if images.dtype != np.uint8 or images.shape[1:] != wanted or len(images) == 0:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}; measuring net {self.name} wants "
                              f"uint8 (n, {', '.join(map(str, wanted))}), n at least 1; to_uint8 converts from [-1, 1].")
-        return in_batches(self._body, images).astype(np.float64)
+        return run_in_batches(self._body, images).astype(np.float64)
 
     def probabilities(self, features):
         """Class probabilities: float64 `(n, classes)`, from `features`."""

@@ -167,32 +167,34 @@ def _locked(run_dir):
         yield
 
 
-def compose_step(generator, discriminator, averaged, images, settings, losses, penalty):
-    """Notebook 04's train step with all that a run's settings add to it.
+def compose_step(generator, discriminator, optimizers, averaged, images, *, seed=0, averaging=0.999,
+                 losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
+                 discriminator_every=1):
+    """Notebook 04's train step with all that a run adds to it, on all replicas of the present strategy.
+
+    Args:
+        optimizers: the generator's and the discriminator's; a `LossScaleOptimizer` gets its loss scaled.
+        averaged, averaging: a clone of the generator that follows it, see `dcgan_utils.make_average`.
+        images, seed: see `dcgan_utils.make_steps`. The others are those of `train`.
 
     Returns:
-        `(steps, optimizers)`: what `dcgan_utils.make_steps` returns, and the generator's and the discriminator's.
+        `(steps, optimizers)`: what `dcgan_utils.make_steps` returns, and the two optimisers as they are to be saved.
     """
     (d_loss, g_loss), asked = losses, discriminator
-    optimizers = [keras.optimizers.Adam(settings[rate], settings["beta_1"], settings["beta_2"])
-                  for rate in ("generator_learning_rate", "learning_rate")]
     if penalty:
         asked = WithPenalty(discriminator, penalty)
         d_loss = asked.loss(d_loss)
-    if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
-        optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
-        g_loss, d_loss = (with_weight(loss, optimizer.scale_loss)
-                          for loss, optimizer in zip((g_loss, d_loss), optimizers))
-    optimizers = [optimizer if settings[every] == 1 else EveryNth(optimizer, settings[every])
-                  for optimizer, every in zip(optimizers, ("generator_every", "discriminator_every"))]
+    g_loss, d_loss = (with_weight(loss, optimizer.scale_loss) if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else loss
+                      for loss, optimizer in zip((g_loss, d_loss), optimizers))
+    optimizers = [optimizer if every == 1 else EveryNth(optimizer, every)
+                  for optimizer, every in zip(optimizers, (generator_every, discriminator_every))]
     make_step = functools.partial(dcgan.make_train_step, generator, asked, *optimizers)
-    average = dcgan.make_average(generator, averaged, settings["averaging"])
+    average = dcgan.make_average(generator, averaged, averaging)
     if tf.distribute.has_strategy():
         train_step, average = on_all_replicas(make_step, (d_loss, g_loss), average)
     else:
         train_step = make_step((d_loss, g_loss))
-    return dcgan.make_steps(train_step, images, generator.input_shape[-1], seed=settings["seed"],
-                            after_step=average), optimizers
+    return dcgan.make_steps(train_step, images, generator.input_shape[-1], seed=seed, after_step=average), optimizers
 
 
 class _Run:
@@ -204,7 +206,13 @@ class _Run:
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
         for copy in (self.averaged, self.best):
             copy.set_weights(generator.get_weights())
-        self.steps, optimizers = compose_step(generator, discriminator, self.averaged, images, settings, losses, penalty)
+        optimizers = [keras.optimizers.Adam(settings[rate], settings["beta_1"], settings["beta_2"])
+                      for rate in ("generator_learning_rate", "learning_rate")]
+        if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
+            optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
+        self.steps, optimizers = compose_step(
+            generator, discriminator, optimizers, self.averaged, images, losses=losses, penalty=penalty,
+            **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
         generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         noise = dcgan.make_noise(64, generator.input_shape[-1], seed=settings["seed"])

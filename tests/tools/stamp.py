@@ -35,7 +35,8 @@ if not any((place / "dcgan_utils.py").exists() for place in places):
                                 "repository; on Colab, set REPOSITORY in this cell to that repository's address.")
     subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, "dcgan-course"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-r", "dcgan-course/requirements.txt"], check=True)
-sys.path.insert(0, str(next(place for place in places if (place / "dcgan_utils.py").exists())))'''
+root = next(place for place in places if (place / "dcgan_utils.py").exists()).resolve()
+sys.path[:0] = [str(root), str(root / "notebooks")]  # dcgan_utils.py, and the folder lab'''
 
 COLAB_CELL = """\
 # On Colab only: runs kept on Google Drive, if you tick this; your W&B key; a word on the GPU. Elsewhere: nothing.
