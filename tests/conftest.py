@@ -1,5 +1,6 @@
 """What all tests share: a clean environment, small images, small nets."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
+sys.path[:0] = [str(ROOT), str(ROOT / "notebooks"), str(ROOT / "tests" / "tools")]
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ |= {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_NUM_INTRAOP_THREADS": "1"}  # here as in the processes that tests start
@@ -24,8 +25,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import dcgan_utils as du
-from train_small import optimise_graphs  # off by its import, whichever test comes first
+import dcgan_utils as dcgan
+from lab import experiments, files, runs
+from train_small import optimise_graphs, small_data, small_measuring_net, tiny  # graphs are off by its import
 
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
@@ -75,28 +77,39 @@ def images(make_images):
 def make_nets():
     """A function that builds the smallest legal nets: `(generator, discriminator)`."""
     def make(image_shape=(16, 16, 1), seed=0):
-        return (du.build_generator(image_shape, 8, width=4, refinements=1, seed=seed),
-                du.build_discriminator(image_shape, width=4, seed=seed))
+        return (dcgan.build_generator(image_shape, 8, width=4, refinements=1, seed=seed),
+                dcgan.build_discriminator(image_shape, width=4, seed=seed))
     return make
 
 
-@pytest.fixture
-def quick_steps(monkeypatch):
+@contextlib.contextmanager
+def steps_without_a_graph():
     """Train steps that add a little to all weights and need no compiling, for tests of what happens around them."""
-    def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, averaged, **_):
+    def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, losses=()):
         generator_optimizer.build(generator.trainable_variables)
         discriminator_optimizer.build(discriminator.trainable_variables)
-        return [*generator.weights, *discriminator.weights, *averaged.weights]
+        return [*generator.weights, *discriminator.weights]
 
-    def make_train_loop(weights, images):
-        def loop(indices, first_step):
-            for weight in weights:
-                weight.assign_add(np.full(weight.shape, 0.01 * len(indices), weight.dtype))
+    def make_average(generator, averaged_generator, averaging):
+        return averaged_generator.weights
+
+    def make_steps(weights, images, latent_dim, *, seed, after_step):
+        def steps(indices, first_step):
+            for weight in [*weights, *after_step]:
+                weight.assign_add(np.full(weight.shape, 0.01 * (1 + indices.mean()), weight.dtype))
             return tf.constant(np.tile(np.linspace(0.1, 0.6, 6, dtype=np.float32), (len(indices), 1)))
-        return loop
+        return steps
 
-    monkeypatch.setattr(du, "make_train_step", make_train_step)
-    monkeypatch.setattr(du, "make_train_loop", make_train_loop)
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (make_train_step, make_average, make_steps):
+            patch.setattr(dcgan, function.__name__, function)
+        yield
+
+
+@pytest.fixture
+def quick_steps():
+    with steps_without_a_graph():
+        yield
 
 
 @pytest.fixture
@@ -136,3 +149,37 @@ def published(course, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/published.git.insteadOf")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/jane/dcgan")
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+
+
+def use_outputs(patch, folder):
+    """Let run folders be in `folder`, measure by a small net, and forget what was measured before."""
+    patch.setenv("WANDB_MODE", "disabled")
+    patch.setattr(files, "OUTPUTS", folder)
+    for module in (runs, experiments):
+        patch.setattr(module, "load_measuring_net", lambda data: small_measuring_net())
+    patch.setattr(experiments, "_FEATURES", {})
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    """An empty folder for runs; everything is measured by a small net."""
+    use_outputs(monkeypatch, tmp_path / "outputs")
+    return tmp_path / "outputs"
+
+
+@pytest.fixture(scope="session")
+def whole_group(tmp_path_factory):
+    """The folder of two experiments from two seeds each, and what run_experiments returned."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        use_outputs(patch, folder)
+        base = tiny()
+        results = experiments.run_experiments([base.but("slow", learning_rate=1e-5), base], small_data(), seeds=(0, 1),
+                                              processes=1)
+    return folder / "experiments", results
+
+
+@pytest.fixture
+def group(whole_group, outputs):
+    """A copy of the two experiments' folders, to go on with or to damage."""
+    return Path(shutil.copytree(whole_group[0], outputs / "experiments"))

@@ -27,9 +27,10 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell
 from packaging.requirements import Requirement
 
-import dcgan_utils as du
+import dcgan_utils as dcgan
 import stamp
 import versions
+from lab import datasets, runs
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -167,7 +168,7 @@ def colab_run(content, data, disconnect_at=None):
     for cell in code:
         cell.source = cell.source.replace("DRIVE = False", "DRIVE = True").replace("/content", str(content))
     first = [cell.source for cell in code].index(next(cell.source for cell in code if "says_of_real" in cell.source))
-    training = next(cell for cell in code if "history = dcgan.train(" in cell.source)
+    training = next(cell for cell in code if "history = runs.train(" in cell.source)
     settings = {"DATASET": str(data), "EPOCHS": 15}
     at = next(i for i, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", [])) + 1
     chosen = code[:at] + [new_code_cell("\n".join(f"{name} = {value!r}" for name, value in settings.items()))]
@@ -182,10 +183,10 @@ def test_a_run_on_drive_goes_on_bit_for_bit_on_a_new_machine(published, make_ima
                                                              graphs_optimised):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the first cell's pip can replace nothing
     np.savez(tmp_path / "blobs.npz", x_train=make_images(2000, 16))
-    data = du.load_dataset(tmp_path / "blobs.npz")
-    nets = du.build_generator(data.image_shape, 64, seed=0), du.build_discriminator(data.image_shape, seed=0)
+    data = datasets.load_dataset(tmp_path / "blobs.npz")
+    nets = dcgan.build_generator(data.image_shape, 64, seed=0), dcgan.build_discriminator(data.image_shape, seed=0)
     whole = tmp_path / "undisturbed"
-    du.train(*nets, data, whole, epochs=15)
+    runs.train(*nets, data, whole, epochs=15)
 
     vms = [tmp_path / name for name in ("taken-away", "new")]
     for vm in vms:

@@ -11,12 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-import dcgan_utils as dcgan
 from exercises import exercises_of, main, with_solutions
+from lab import exercises
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STARTER, CHECK = "answer = 1", 'with dcgan.exercise(1):\n    assert answer == 2, "not 2"'
+STARTER, CHECK = "answer = 1", 'with exercises.exercise(1):\n    assert answer == 2, "not 2"'
 SOLUTION = """<!-- BEGIN SOLUTION -->
 <details><summary>Solution</summary>
 
@@ -42,19 +42,19 @@ def small_notebook(starter=STARTER, check=CHECK, solution=SOLUTION):
 # `exercise`
 
 def test_a_right_answer_passes(capsys):
-    with dcgan.exercise(3):
+    with exercises.exercise(3):
         assert 1 + 1 == 2
     assert capsys.readouterr().out == "Exercise 3: pass.\n"
 
 
 def test_a_wrong_answer_is_told_what_is_wrong_and_the_notebook_goes_on(capsys):
-    with dcgan.exercise(1):
+    with exercises.exercise(1):
         assert 1 + 1 == 3, "one and one are not 3\nreally"
     assert capsys.readouterr().out == "Exercise 1: not yet. one and one are not 3\n"
 
 
 def test_an_error_in_the_answer_is_named_with_its_kind(capsys):
-    with dcgan.exercise(2):
+    with exercises.exercise(2):
         [][0]
     assert capsys.readouterr().out == "Exercise 2: not yet. IndexError: list index out of range\n"
 
@@ -62,7 +62,7 @@ def test_an_error_in_the_answer_is_named_with_its_kind(capsys):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_learner_can_still_stop_it(stop):
     with pytest.raises(stop):
-        with dcgan.exercise(1):
+        with exercises.exercise(1):
             raise stop
 
 

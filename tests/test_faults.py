@@ -27,9 +27,10 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from test_training import SCRIPT, assert_same_run, newest_variables
 
 import dcgan_utils as dcgan
-from test_training import SCRIPT, assert_same_run, newest_variables
+from lab import callbacks, datasets, experiments, measures, replicas
 from train_small import small_data, small_measuring_net, small_nets, train_small
 
 EPOCHS = 12
@@ -121,7 +122,7 @@ def test_ten_kills_at_random_moments_change_nothing(whole_run, server, tmp_path,
             if server.status == -signal.SIGKILL:
                 break
         assert server.status == -signal.SIGKILL
-        struck.append(dcgan._epochs_done(folder))
+        struck.append(experiments.epochs_done(folder))
     assert server.run(folder, EPOCHS) == 0
     assert_same_run(folder, whole_run)
     with capsys.disabled():
@@ -285,12 +286,12 @@ def malformed(root):
         return st.binary(max_size=300).map(write)
 
     images, (generator, discriminator), net = small_data(40), small_nets(), small_measuring_net()
-    data = dcgan.Dataset(images, (np.arange(40) % 2).astype(np.uint8), ("small", "large"))
+    data = datasets.Dataset(images, (np.arange(40) % 2).astype(np.uint8), ("small", "large"))
     features = np.random.default_rng(0).normal(size=(20, 64))
     group = root / "outputs" / "group"
     run = group / "base-seed0"
     (run / "grids").mkdir(parents=True)
-    history = pd.DataFrame({name: np.ones(4) for name in dcgan._COLUMNS} | {"epoch": np.arange(1, 5)})
+    history = pd.DataFrame({name: np.ones(4) for name in callbacks.COLUMNS} | {"epoch": np.arange(1, 5)})
     history.to_csv(run / "metrics.csv", index=False)
     imageio.imwrite(run / "grids" / "epoch_0004.png", np.zeros((20, 20), np.uint8))
     (run / "config.json").write_text("{}")
@@ -299,7 +300,7 @@ def malformed(root):
     (root / "outputs" / "broken" / "base-seed0" / "experiment.json").write_text('{"experiment": "base", "seed"')
     (root / "empty").mkdir()
     (root / "a-file").write_text("text")
-    results = dcgan.load_experiments("group")
+    results = experiments.load_experiments("group")
     buffer = io.BytesIO()
     np.savez(buffer, x_train=images, y_train=data.labels)
     png = imageio.imwrite("<bytes>", images[0].squeeze(), extension=".png")
@@ -390,20 +391,20 @@ def malformed(root):
             "generator": NO_OBJECT, "count": NO_COUNT, "seed": NO_SEED}),
         "evaluate": ({"net": net, "generated": features, "training": features}, {
             "net": NO_OBJECT, "generated": NO_FEATURES, "training": NO_FEATURES, "held_out": optional["features"]}),
-        "frechet_distance": features_of(dcgan.frechet_distance),
-        "kernel_distance": features_of(dcgan.kernel_distance, block=NO_COUNT, seed=NO_SEED),
+        "frechet_distance": features_of(measures.frechet_distance),
+        "kernel_distance": features_of(measures.kernel_distance, block=NO_COUNT, seed=NO_SEED),
         "inception_score": ({}, {"probabilities": NO_PROBABILITIES}),
-        "manifold_scores": features_of(dcgan.manifold_scores, neighbours=NO_COUNT | st.just(20)),
+        "manifold_scores": features_of(measures.manifold_scores, neighbours=NO_COUNT | st.just(20)),
         "class_shares": ({}, {"probabilities": NO_PROBABILITIES}),
         "class_imbalance": ({}, {"probabilities": NO_PROBABILITIES}),
-        "nearest_images": features_of(dcgan.nearest_images),
-        "memorisation": features_of(dcgan.memorisation, held_out=optional["features"]),
+        "nearest_images": features_of(measures.nearest_images),
+        "memorisation": features_of(measures.memorisation, held_out=optional["features"]),
         "Experiment": ({"name": "base"}, {
             "name": NO_TEXT | st.sampled_from(["", "a/b", "..", " a"]), "epoch": st.just(3), "generator": NO_MAPPING,
             "discriminator": NO_MAPPING, "build_generator": NO_FUNCTION, "build_discriminator": NO_FUNCTION}),
-        "run_experiments": ({"experiments": [dcgan.Experiment("base", epochs=1)], "data": images, "group": "new"}, {
-            "experiments": NO_OBJECT | st.sampled_from([[1], ["base"], [dcgan.Experiment("a")] * 2] + [
-                [dcgan.Experiment("a", **{name: value})] for name in ("batch_size", "learning_rate", "beta_1", "losses")
+        "run_experiments": ({"experiments": [experiments.Experiment("base", epochs=1)], "data": images, "group": "new"}, {
+            "experiments": NO_OBJECT | st.sampled_from([[1], ["base"], [experiments.Experiment("a")] * 2] + [
+                [experiments.Experiment("a", **{name: value})] for name in ("batch_size", "learning_rate", "beta_1", "losses")
                 for value in (None, 0, "a", -1.0) if (name, value) != ("beta_1", 0)]),
             "data": no_data, "seeds": NO_OBJECT | st.sampled_from([[-1], [0, 0], [1.5], [None], [True]]),
             "group": NO_FOLDER_NAME, "processes": optional["processes"]}),
@@ -468,7 +469,7 @@ def test_every_public_function_refuses_malformed_input(tmp_path, monkeypatch, ca
         problem = f"{name}({argument}={value!r:.80}): "
         try:
             if name == "replica_share":
-                dcgan.replica_share(value)
+                replicas.replica_share(value)
             else:
                 getattr(dcgan, name)(**{**legal, argument: value})
         except (ValueError, TypeError, LookupError, OSError, RuntimeError) as error:

@@ -1,214 +1,66 @@
-"""Grids, the GIF and the figures."""
+"""Figures of runs and experiments."""
 
-import math
 
 import imageio.v3 as imageio
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
-import dcgan_utils as du
-
-COLUMNS = ("epoch,step,seconds,d_loss,g_loss,d_real_accuracy,d_fake_accuracy,d_real_mean,d_fake_mean,g_accuracy,"
-           "frechet_distance")
+from lab import experiments, files, pictures, runs
+from train_small import finished_run
 
 
-def numbered(count, side=3, channels=1):
-    """Image i is all i + 1."""
-    return np.broadcast_to(np.arange(1, count + 1, dtype=np.uint8)[:, None, None, None], (count, side, side, channels))
+def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(whole_group, monkeypatch):
+    folder, results = whole_group
+    monkeypatch.setattr(files, "OUTPUTS", folder.parent)
+    figure = pictures.plot_experiments(results)
+    assert [axis.get_title() for axis in figure.axes] == ["frechet_distance", "d_loss", "g_loss"]
+    assert [axis.get_yscale() for axis in figure.axes] == ["log", "linear", "linear"]
+    order = [("slow", 0), ("slow", 1), ("base", 0), ("base", 1)]
+    for axis in figure.axes:
+        assert [line.get_color() for line in axis.lines] == ["C0", "C0", "C1", "C1"]
+        for line, (name, seed) in zip(axis.lines, order, strict=True):
+            history = runs.load_history(folder / f"{name}-seed{seed}")
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2])
+            np.testing.assert_array_equal(line.get_ydata(), history[axis.get_title()])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["slow", "base"]
+    assert len(pictures.plot_experiments(results[results.seed == 1], metrics=["diversity"]).axes[0].lines) == 2
 
 
-# Grids
-
-def test_grid_puts_every_pixel_in_its_place():
-    grid = du.make_grid(np.array([[[[1], [2]], [[3], [4]]], [[[5], [6]], [[7], [8]]]], np.uint8), columns=2, padding=1)
-    p = grid[0, 0, 0]
-    assert grid.dtype == np.uint8
-    np.testing.assert_array_equal(grid[..., 0], [[p, p, p, p, p, p, p],
-                                                 [p, 1, 2, p, 5, 6, p],
-                                                 [p, 3, 4, p, 7, 8, p],
-                                                 [p, p, p, p, p, p, p]])
+def test_curves_leave_out_what_was_not_measured(outputs):
+    finished_run(outputs, "a", 0, [None, 3.0, None, 2.0], group="g")
+    figure = pictures.plot_experiments(experiments.load_experiments("g"), group="g")
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [2, 4]
+    assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
-def test_grid_fills_row_by_row_and_leaves_the_rest_of_the_last_row_empty():
-    grid = du.make_grid(numbered(5), columns=3, padding=2)
-    assert grid.shape == (2 * 5 + 2, 3 * 5 + 2, 1)
-    centres = grid[3::5, 3::5, 0]
-    assert centres.tolist() == [[1, 2, 3], [4, 5, grid[0, 0, 0]]]
+def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, whole_group):
+    results = whole_group[1]
+    before = imageio.imread(group / "base-seed1" / "grids" / "epoch_0002.png")
+    imageio.imwrite(group / "base-seed1" / "grids" / "epoch_0010.png", before // 2)
+    figure = pictures.plot_grids(results, seed=1)
+    distances = results[results.seed == 1].frechet_distance.tolist()
+    assert [axis.get_title() for axis in figure.axes] == [f"slow\n{distances[0]:.1f}", f"base\n{distances[1]:.1f}"]
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    slow = imageio.imread(group / "slow-seed1" / "grids" / "epoch_0002.png")
+    np.testing.assert_array_equal(shown[0], slow[:74, :74])
+    np.testing.assert_array_equal(shown[1], before[:74, :74] // 2)
+    assert len(pictures.plot_grids(results, columns=1).axes) == 2
+    with pytest.raises(ValueError, match=r"no run of seed 7 among the results; there are \[0, 1\]"):
+        pictures.plot_grids(results, seed=7)
 
-
-def test_grid_without_padding_or_of_colour():
-    grid = du.make_grid(numbered(4), columns=2, padding=0)
-    assert grid[..., 0].tolist() == [[1] * 3 + [2] * 3] * 3 + [[3] * 3 + [4] * 3] * 3
-    colours = np.zeros((2, 4, 4, 3), np.uint8)
-    colours[0], colours[1] = (200, 0, 0), (0, 0, 100)
-    grid = du.make_grid(colours, columns=2)
-    assert grid.shape == (8, 14, 3) and grid[3, 3].tolist() == [200, 0, 0] and grid[3, 9].tolist() == [0, 0, 100]
-
-
-def test_grid_leaves_its_images_alone():
-    images = numbered(3).copy()
-    du.make_grid(images)[:] = 0
-    np.testing.assert_array_equal(images, numbered(3))
-
-
-@pytest.mark.parametrize("images, columns, message", [
-    (np.zeros((2, 4, 4, 1), np.float32), 8, "float32.*to_uint8"), (np.zeros((2, 4, 4), np.uint8), 8, r"\(2, 4, 4\)"),
-    (np.zeros((0, 4, 4, 1), np.uint8), 8, r"\(0, 4, 4, 1\)"), (np.zeros((2, 4, 4, 1), np.uint8), 0, "columns is 0")],
-    ids=["float", "3-d", "none", "no columns"])
-def test_grid_refuses_other_arrays(images, columns, message):
-    with pytest.raises(ValueError, match=message):
-        du.make_grid(images, columns=columns)
-
-
-# GIF
-
-def read_gif(path):
-    """Pixels and milliseconds of each frame, and how often the GIF repeats (0 is for ever)."""
-    with Image.open(path) as gif:
-        frames, durations = [], []
-        for i in range(gif.n_frames):
-            gif.seek(i)
-            durations.append(gif.info["duration"])
-            frames.append(np.asarray(gif.convert("RGB")))
-        return frames, durations, gif.info.get("loop")
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_gif_holds_the_frames_in_order_and_the_last_one_longer(channels, tmp_path):
-    shades = [10, 60, 110, 250]
-    shape = (30, 90) if channels == 1 else (30, 90, 3)
-    du.save_gif([np.full(shape, shade, np.uint8) for shade in shades], tmp_path / "a.gif",
-                captions=["epoch 0", "epoch 1", "epoch 2", "epoch 4"], milliseconds=120, last_milliseconds=1500)
-    frames, durations, loop = read_gif(tmp_path / "a.gif")
-    assert durations == [120, 120, 120, 1500] and loop == 0
-    band = frames[0].shape[0] - 30
-    assert band > 0 and all(frame.shape == (30 + band, 90, 3) for frame in frames)
-    for frame, shade in zip(frames, shades):
-        assert abs(frame[band:].astype(int) - shade).max() <= 3
-        assert frame[0, 0].tolist() == [255] * 3 and frame[:band].min() < 100
-
-
-def test_gif_of_one_frame_and_of_a_grid_with_a_channel_axis(tmp_path):
-    du.save_gif([du.make_grid(numbered(4, 20))], tmp_path / "a.gif", captions=["epoch 0"])
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert getattr(gif, "n_frames", 1) == 1 and gif.width == 4 * 22 + 2 + 4 * 22
-
-
-def test_caption_is_all_that_tells_frames_of_the_same_picture_apart(tmp_path):
-    du.save_gif([np.full((30, 90), 128, np.uint8)] * 2, tmp_path / "a.gif", captions=["epoch 3", "epoch 8"])
-    (first, second), _, _ = read_gif(tmp_path / "a.gif")
-    assert (first[:-30] != second[:-30]).any() and (first[-30:] == second[-30:]).all()
-
-
-@pytest.mark.parametrize("frames, captions", [
-    ([], []), ([np.zeros((9, 9), np.uint8)], []), ([np.zeros((9, 9), np.uint8)], ["a", "b"]),
-    ([np.zeros((9, 9), np.float32)], ["a"]), ([np.zeros((9, 9), np.uint8), np.zeros((9, 12), np.uint8)], ["a", "b"])],
-    ids=["no frames", "no captions", "too many captions", "float", "two sizes"])
-def test_gif_refuses_what_it_cannot_show_and_leaves_no_file(frames, captions, tmp_path):
-    with pytest.raises(ValueError):
-        du.save_gif(frames, tmp_path / "a.gif", captions=captions)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_failed_write_keeps_the_earlier_gif_and_no_half_of_a_new_one(tmp_path, monkeypatch):
-    (tmp_path / "a.gif").write_bytes(b"earlier")
-
-    def full_disk(path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(du.imageio, "imwrite", full_disk)
-    with pytest.raises(OSError, match=r"a\.gif: No space left on device"):
-        du.save_gif([np.zeros((9, 9), np.uint8)], tmp_path / "a.gif", captions=["a"])
-    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"] and (tmp_path / "a.gif").read_bytes() == b"earlier"
-
-
-# Figures
 
 def pictures_of(figure):
     return [axis.images[0] for axis in figure.axes if axis.images]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_plot_images_shows_each_on_the_scale_from_0_to_255(channels):
-    figure = du.plot_images(numbered(5, channels=channels), titles=list("abcde"), columns=3, title="Five")
-    shown = pictures_of(figure)
-    assert isinstance(figure, plt.Figure) and len(figure.axes) == 6 and len(shown) == 5
-    assert [int(picture.get_array().max()) for picture in shown] == [1, 2, 3, 4, 5]
-    assert {picture.get_clim() for picture in shown} == {(0, 255)}
-    assert [axis.get_title() for axis in figure.axes] == [*"abcde", ""] and figure.get_suptitle() == "Five"
-    assert not any(axis.axison for axis in figure.axes)
-
-
-@pytest.mark.parametrize("images", [np.zeros((2, 4, 4, 1), np.float32), np.zeros((2, 4, 4), np.uint8)])
-def test_plot_images_refuses_other_arrays(images):
-    with pytest.raises(ValueError, match="wanted uint8"):
-        du.plot_images(images)
 
 
 def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):
     (tmp_path / "grids").mkdir()
     for epoch in (0, 3, 12):
         imageio.imwrite(tmp_path / "grids" / f"epoch_{epoch:04d}.png", np.full((9, 9), 10 + epoch, np.uint8))
-    figure = du.plot_epochs(tmp_path, [12, 0])
+    figure = pictures.plot_epochs(tmp_path, [12, 0])
     shown = pictures_of(figure)
     assert [axis.get_title() for axis in figure.axes] == ["epoch 12", "epoch 0"]
     assert [int(picture.get_array().max()) for picture in shown] == [22, 10]
     assert {picture.get_clim() for picture in shown} == {(0, 255)}
     with pytest.raises(FileNotFoundError):
-        du.plot_epochs(tmp_path, [1])
-
-
-@pytest.fixture
-def history(tmp_path):
-    """Two epochs, as `metrics.csv` has them, read back."""
-    (tmp_path / "metrics.csv").write_text(f"{COLUMNS}\n1,10,0.5,1.25,0.75,0.875,0.625,0.5625,0.4375,0.375,\n"
-                                          "2,20,0.5,1.5,0.5,0.75,0.5,0.5,0.5,0.5,0.1234567890123456\n")
-    return du.load_history(tmp_path)
-
-
-def test_load_history_reads_every_column(history):
-    assert list(history.columns) == COLUMNS.split(",") and history["epoch"].tolist() == [1, 2]
-    distances = history["frechet_distance"]
-    assert math.isnan(distances[0]) and distances[1] == pytest.approx(0.1234567890123456)
-
-
-def test_load_history_without_a_run_names_the_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="metrics.csv"):
-        du.load_history(tmp_path)
-
-
-def test_plot_history_draws_every_curve_against_the_epochs(history):
-    figure = du.plot_history(history)
-    losses, accuracies, means, distances = figure.axes
-    for axis, names in ((losses, ["d_loss", "g_loss"]),
-                        (accuracies, ["d_real_accuracy", "d_fake_accuracy", "g_accuracy"]),
-                        (means, ["d_real_mean", "d_fake_mean"])):
-        curves = {line.get_label(): line for line in axis.lines}
-        for name in names:
-            assert curves[name].get_xdata().tolist() == [1, 2]
-            assert curves[name].get_ydata().tolist() == history[name].tolist()
-        assert len(axis.lines) == len(names) + 1
-        assert axis.get_xlabel() == "epoch" and axis.get_ylabel() and axis.get_title() and axis.get_legend()
-    assert losses.lines[-1].get_ydata()[0] == pytest.approx(2 * math.log(2))
-    assert accuracies.get_ylim() == means.get_ylim() == (0, 1)
-    curve, = distances.lines
-    assert (curve.get_xdata().tolist(), curve.get_ydata().tolist()) == ([2], [0.1234567890123456]), "where measured"
-    assert distances.get_xlabel() == "epoch" and distances.get_ylabel() == "Frechet distance"
-
-
-def test_plot_history_takes_a_run_of_one_epoch(history):
-    assert len(du.plot_history(pd.DataFrame(history[:1])).axes) == 3, "no distance was measured"
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_plot_architecture_names_every_shape_and_counts_the_parameters(which, make_nets):
-    model = make_nets()[which]
-    figure = du.plot_architecture(model)
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    shapes = {tuple(model.input_shape[1:])} | {tuple(layer.output.shape[1:]) for layer in model.layers}
-    assert {" x ".join(map(str, shape)) for shape in shapes} <= set(texts)
-    assert f"{model.count_params():,}" in figure.axes[0].get_title()
+        pictures.plot_epochs(tmp_path, [1])

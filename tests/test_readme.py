@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import dcgan_utils as dcgan
+from lab import datasets
 from test_newcomer import make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ def test_commands_do_what_the_makefile_says(used, command):
 
 def test_data_of_the_commands_are_legal():
     names = {name for command in COMMANDS for name in re.findall(r"DATASET=(\w+)(?!\S)", command)}
-    assert names and names <= set(dcgan._NAMED_DATASETS)
+    assert names and names <= set(datasets.NAMED)
 
 
 def test_other_programs_of_the_readme_start():

@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-import dcgan_utils as dcgan
+from lab import comparisons
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = pd.read_csv(ROOT / "outputs" / "experiments.csv")
@@ -26,7 +26,7 @@ def claims_of(text):
 
 def compared(name):
     base = BASES.get(name.split()[0], "base")
-    return dcgan.compare_experiments(RESULTS[RESULTS.experiment.isin([base, name])], base).loc[name]
+    return comparisons.compare_experiments(RESULTS[RESULTS.experiment.isin([base, name])], base).loc[name]
 
 
 @pytest.mark.parametrize("text", [NOTEBOOK, README], ids=["notebook", "README"])

@@ -67,7 +67,7 @@ def train_mirrored(folder):
 
 
 def train_here(run_dir, epochs):
-    return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1,
+    return runs.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1,
                        tracking=False, measuring_net=small_measuring_net())
 
 

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "notebooks")]
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 import dcgan_utils as dcgan
+from lab import experiments, measuring_net, runs
 
 
 def optimise_graphs(wanted):
@@ -52,14 +54,34 @@ def small_nets(seed=0, **options):
 @functools.cache
 def small_measuring_net(seed=0):
     """A net that never learned anything, which is enough to measure by: random features, always the same."""
-    model = dcgan.build_measuring_net((16, 16, 1), 2, seed=seed)
-    return dcgan.MeasuringNet(f"untrained-{seed}", model, ("small", "large"), 0.5)
+    model = measuring_net.build_measuring_net((16, 16, 1), 2, seed=seed)
+    return measuring_net.MeasuringNet(f"untrained-{seed}", model, ("small", "large"), 0.5)
 
 
 def train_small(run_dir, epochs, **options):
     options = {"batch_size": 64, "picture_every": 2, "tracking": False, "measuring_net": small_measuring_net(),
                **options}
-    return dcgan.train(*small_nets(), small_data(), run_dir, epochs=epochs, **options)
+    return runs.train(*small_nets(), small_data(), run_dir, epochs=epochs, **options)
+
+
+def tiny(name="base", **settings):
+    """An experiment of the smallest nets, two epochs of two steps."""
+    return experiments.Experiment(name, **{
+        "generator": {"latent_dim": 8, "width": 4}, "discriminator": {"width": 4}, "epochs": 2, "batch_size": 100,
+        "picture_every": 1, **settings})
+
+
+def finished_run(outputs, name, seed, distances, group="experiments", **said):
+    """A folder as a finished run leaves it, with these distances, None where none was measured."""
+    folder = outputs / group / f"{name}-seed{seed}"
+    folder.mkdir(parents=True)
+    count = len(distances)
+    pd.DataFrame({"epoch": np.arange(1, count + 1), "seconds": 2.5, "d_loss": np.linspace(1, 2, count),
+                  "g_loss": np.linspace(3, 4, count), "frechet_distance": distances}).to_csv(
+                      folder / "metrics.csv", index=False)
+    row = {"experiment": name, "seed": seed, "frechet_distance": 50.0, "diverged": "", "settings": {}, **said}
+    (folder / "experiment.json").write_text(json.dumps(row))
+    return folder
 
 
 def main(folder, epochs, *tracked):

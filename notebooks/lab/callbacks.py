@@ -12,7 +12,6 @@ import time
 
 import imageio.v3 as imageio
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 

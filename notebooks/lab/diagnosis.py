@@ -58,7 +58,7 @@ def diagnose_run(run):
         return Diagnosis(verdict, evidence, _TRY_NEXT[verdict])
 
     if len(history) < 3:
-        return diagnosis("nothing wrong yet", f"{plural(len(history), "epoch")} of training are too little to judge by")
+        return diagnosis("nothing wrong yet", f"{plural(len(history), 'epoch')} of training are too little to judge by")
     distances = measured.set_index("epoch")["frechet_distance"]
     first, halfway, last = distances.iloc[[0, len(distances) // 2 - 1, -1]] if len(distances) > 2 else [math.nan] * 3
     if not isinstance(run, pd.DataFrame) and (Path(run) / "config.json").exists():

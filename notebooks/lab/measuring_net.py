@@ -20,8 +20,16 @@ from tqdm import tqdm
 from dcgan_utils import check_image_shape, check_positive, generate_images, run_in_batches
 from lab.datasets import as_dataset, default_epochs
 from lab.files import ROOT, readable, replacing, run_folder, shown_path, smoke_mode
-from lab.measures import (check_features, frechet_distance, inception_score, class_imbalance, kernel_distance,
-                          manifold_scores, memorisation, sample)
+from lab.measures import (
+    check_features,
+    class_imbalance,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    manifold_scores,
+    memorisation,
+    sample,
+)
 
 NAMED_NETS = {  # the shipped ones: name and SHA-256 of the file
     "mnist": ("mnist-1", "d9ed5d08a7c7aaaf01662b557ebbd43adf02e19ce43f0671a7ab80270056bc3d"),

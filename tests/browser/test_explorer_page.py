@@ -2,13 +2,14 @@
 
 import base64
 
+import explorer
 import imageio.v3 as imageio
 import keras
 import numpy as np
 import pytest
 
-import dcgan_utils as du
-import explorer
+import dcgan_utils as dcgan
+from lab import datasets, runs
 
 STEP = 2 / 255  # of a pixel's 256 values, in [-1, 1]
 
@@ -40,10 +41,10 @@ def other_nets():
 
 
 NETS = {
-    "grey": lambda: (du.build_generator(), du.build_discriminator()),
-    "colour": lambda: (du.build_generator((32, 32, 3)), du.build_discriminator((32, 32, 3), dropout=0.2)),
-    "options": lambda: (du.build_generator((20, 20, 3), 6, width=3, refinements=1, kernel_size=5, batch_norm=False),
-                        du.build_discriminator((20, 20, 3), width=3, kernel_size=3, batch_norm=False,
+    "grey": lambda: (dcgan.build_generator(), dcgan.build_discriminator()),
+    "colour": lambda: (dcgan.build_generator((32, 32, 3)), dcgan.build_discriminator((32, 32, 3), dropout=0.2)),
+    "options": lambda: (dcgan.build_generator((20, 20, 3), 6, width=3, refinements=1, kernel_size=5, batch_norm=False),
+                        dcgan.build_discriminator((20, 20, 3), width=3, kernel_size=3, batch_norm=False,
                                                minibatch_statistics=False)),
     "other layers": other_nets,
 }
@@ -68,7 +69,7 @@ def opened(browser_page, tmp_path):
 
 
 def assert_equal_to_keras(page, generator, discriminator):
-    noise = du.make_noise(16, generator.input_shape[-1], seed=7).numpy()
+    noise = dcgan.make_noise(16, generator.input_shape[-1], seed=7).numpy()
     wanted = generator(noise, training=False).numpy()
     images = page.evaluate("(noise) => [...generate(noise)]", noise.tolist())
     np.testing.assert_allclose(np.reshape(images, wanted.shape), wanted, rtol=0, atol=STEP / 100)
@@ -85,20 +86,20 @@ def shown_image(page):
 
 
 def assert_shows(page, generator, noise):
-    wanted = du.to_uint8(generator(np.array([noise], np.float32), training=False))[0].astype(int)
+    wanted = dcgan.to_uint8(generator(np.array([noise], np.float32), training=False))[0].astype(int)
     assert np.abs(shown_image(page) - wanted).max() <= 1
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_page_computes_what_keras_computes(name, opened):
     generator, discriminator = (shaken(net) for net in NETS[name]())
-    assert generator(du.make_noise(16, generator.input_shape[-1], seed=7), training=False).numpy().std() > 0.02
+    assert generator(dcgan.make_noise(16, generator.input_shape[-1], seed=7), training=False).numpy().std() > 0.02
     assert_equal_to_keras(opened(explorer.page(generator, discriminator, title=name)), generator, discriminator)
 
 
 def test_page_of_a_trained_run(opened, make_nets, make_images, tmp_path):
     nets = make_nets()
-    du.train(*nets, du.Dataset(make_images(64)), tmp_path / "run", epochs=2, batch_size=16)
+    runs.train(*nets, datasets.Dataset(make_images(64)), tmp_path / "run", epochs=2, batch_size=16)
     page = opened(explorer.write_page(tmp_path / "run").read_text(encoding="utf-8"))
     assert_equal_to_keras(page, keras.models.load_model(tmp_path / "run" / "generator.keras"), nets[1])
 

@@ -169,7 +169,7 @@ def test_run_all_shows_what_the_committed_notebook_shows(open_notebook, name):
 
 def test_training_that_the_keyboard_interrupts_goes_on_from_its_checkpoint(open_notebook):
     lab, saved = open_notebook("04_training")
-    number = next(number for number, cell in enumerate(saved) if "history = dcgan.train(" in cell.source)
+    number = next(number for number, cell in enumerate(saved) if "history = runs.train(" in cell.source)
     training, output = lab.cell(number), lab.cell(number).locator(".jp-OutputArea")
     lab.change_line("EPOCHS = 0", "EPOCHS = 100")  # with smoke mode's 256 images there is a checkpoint every 39
     lab.start_all()

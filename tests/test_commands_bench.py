@@ -4,13 +4,13 @@ import math
 import subprocess
 import sys
 
+import bench
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-import bench
-import dcgan_utils as du
+import dcgan_utils as dcgan
 from conftest import ROOT
 
 # Operations of a step
@@ -31,13 +31,13 @@ def test_operations_of_a_tiny_step_are_those_counted_by_hand():
 def test_operations_of_the_default_step():
     generator = 2 * 64 * 1568 + 3 * (49 * 16 * 32 * 16 + 3 * 196 * 9 * 16 * 16 + 196 * 16 * 16)
     discriminator = 5 * 196 * 16 * 16 + 7 * (49 * 16 * 16 * 32 + 49 * 9 * 33 * 32 + 1568)
-    assert (bench.step_operations(du.build_generator(), du.build_discriminator(), 64)
+    assert (bench.step_operations(dcgan.build_generator(), dcgan.build_discriminator(), 64)
             == 128 * (generator + discriminator) == 1_529_765_888)
 
 
 def test_default_trainer_keeps_all_that_training_changes():
     batch, _, averaged, variables = bench.default_trainer(seed=3)
-    generator, discriminator = du.build_generator(seed=3), du.build_discriminator(seed=3)
+    generator, discriminator = dcgan.build_generator(seed=3), dcgan.build_discriminator(seed=3)
     kept = {id(variable) for variable in variables}
     assert batch == 64 and all(id(weight.value) in kept for weight in averaged.weights)
     for weight, other in zip(averaged.get_weights(), generator.get_weights(), strict=True):

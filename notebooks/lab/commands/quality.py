@@ -6,46 +6,42 @@ finished is kept in `outputs/quality-SEED/` and not done again; the table goes t
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 import keras
 import numpy as np
 import pandas as pd
 
 import dcgan_utils as dcgan
-from bench import TUTORIAL_BATCH, tutorial_trainer
-from curves import IMAGES, SEEDS
+from lab import datasets, files, measuring_net, runs
+from lab.commands.curves import IMAGES, SEEDS
+from lab.commands.trainers import TUTORIAL_BATCH, tutorial_trainer
 
 
 def measured(generator, images_seen, seconds, seed):
     """A row of the table: all measures of a generator, by images that it did not draw in training."""
-    data, test = dcgan.load_dataset("mnist"), dcgan.load_dataset("mnist", split="test")
-    net = dcgan.load_measuring_net(data)
+    data, test = datasets.load_dataset("mnist"), datasets.load_dataset("mnist", split="test")
+    net = measuring_net.load_measuring_net(data)
     generated = dcgan.generate_images(generator, IMAGES, seed=1000 + seed)
     started = time.perf_counter()
-    scores = dcgan.evaluate(net, *(net.features(images) for images in (generated, data.images, test.images)))
+    scores = measuring_net.evaluate(net, *(net.features(images) for images in (generated, data.images, test.images)))
     print(f"measured in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return {"seed": seed, "seconds": seconds, "images_seen": images_seen, **scores}
 
 
 def default_run(seed):
-    data = dcgan.load_dataset("mnist")
+    data = datasets.load_dataset("mnist")
     if data.notice:
         raise FileNotFoundError("the full MNIST is needed: connect to the network or set DCGAN_DATA_DIR.")
-    run_dir = dcgan.run_folder(f"quality-{seed}")
+    run_dir = files.run_folder(f"quality-{seed}")
     shutil.rmtree(run_dir, ignore_errors=True)  # a run that was cut off does not tell its seconds
     nets = dcgan.build_generator(seed=seed), dcgan.build_discriminator(seed=seed)
     started = time.perf_counter()
-    history = dcgan.train(*nets, data, run_dir, seed=seed)
+    history = runs.train(*nets, data, run_dir, seed=seed)
     seconds = time.perf_counter() - started
     generator = keras.models.load_model(run_dir / "generator.keras")
     return measured(generator, len(history) * len(data.images), seconds, seed)
@@ -53,7 +49,7 @@ def default_run(seed):
 
 def tutorial_run(seed, seconds):
     keras.utils.set_random_seed(seed)
-    images = dcgan.load_dataset("mnist").images
+    images = datasets.load_dataset("mnist").images
     generator, step, _ = tutorial_trainer()
     order, steps, started = np.random.default_rng(seed), 0, time.perf_counter()
     latent_dim = generator.input_shape[-1]
@@ -69,20 +65,20 @@ def tutorial_run(seed, seconds):
 
 def in_own_process(name, seed, *arguments):
     """The row that `name` gives for a seed, from its file if it was made before."""
-    path = dcgan.run_folder(f"quality-{seed}") / f"{name}.json"
+    path = files.run_folder(f"quality-{seed}") / f"{name}.json"
     if not path.exists():
-        subprocess.run([sys.executable, __file__, name, str(seed), *map(str, arguments), str(path)], check=True)
+        subprocess.run([sys.executable, "-m", "lab.commands.quality", name, str(seed), *map(str, arguments), str(path)], check=True)
     return {"nets": name} | json.loads(path.read_text())
 
 
 def bounds():
     """The floor, real test images in place of generated ones, and the ceiling, a generator before training."""
-    data, test = dcgan.load_dataset("mnist"), dcgan.load_dataset("mnist", split="test")
-    net = dcgan.load_measuring_net(data)
+    data, test = datasets.load_dataset("mnist"), datasets.load_dataset("mnist", split="test")
+    net = measuring_net.load_measuring_net(data)
     training, held_out = (net.features(dataset.images) for dataset in (data, test))
     untrained = net.features(dcgan.generate_images(dcgan.build_generator(), IMAGES))
-    return [{"nets": "real test images", **dcgan.evaluate(net, held_out, training, held_out)},
-            {"nets": "untrained", **dcgan.evaluate(net, untrained, training, held_out)}]
+    return [{"nets": "real test images", **measuring_net.evaluate(net, held_out, training, held_out)},
+            {"nets": "untrained", **measuring_net.evaluate(net, untrained, training, held_out)}]
 
 
 def main():
@@ -91,7 +87,7 @@ def main():
         rows.append(in_own_process("default", seed))
         rows.append(in_own_process("tutorial", seed, rows[-1]["seconds"]))
     table = pd.DataFrame(rows + bounds())
-    table.round(4).to_csv(ROOT / "outputs" / "quality.csv", index=False)
+    table.round(4).to_csv(files.OUTPUTS / "quality.csv", index=False)
     summary = table[table.nets.isin(["default", "tutorial"])].groupby("nets")
     for name in ("seconds", "images_seen", "frechet_distance", "kid", "recall", "coverage", "class_imbalance"):
         print(name.ljust(18), "   ".join(f"{nets} {values.mean():.4g} +- {values.std():.2g}"

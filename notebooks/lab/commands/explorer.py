@@ -12,14 +12,14 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 import dcgan_utils as dcgan
+from lab.files import epoch_of, replacing, run_folder, shown_path
+from lab.runs import load_history
+from lab.settings import describe
 
 PARTS = Path(__file__).resolve().parent / "explorer"
 RUNTIME = ("tf-core.es2017.min.js", "tf-backend-cpu.es2017.min.js")
@@ -153,20 +153,20 @@ def load_discriminator(run_dir):
         FileNotFoundError: the run has no checkpoint.
         ValueError: the run's discriminator was not made by `build_discriminator`.
     """
-    newest = max((run_dir / "checkpoints").glob("epoch_*"), key=dcgan._epoch_of, default=None)
+    newest = max((run_dir / "checkpoints").glob("epoch_*"), key=epoch_of, default=None)
     if not newest:
-        raise FileNotFoundError(f"{dcgan.shown_path(run_dir)} has no checkpoint, which holds the discriminator; "
+        raise FileNotFoundError(f"{shown_path(run_dir)} has no checkpoint, which holds the discriminator; "
                                 "train the run first.")
     settings = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["settings"]
     reader = tf.train.load_checkpoint(str(newest / "state"))
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
     for net in _candidates(values, settings):
-        if dcgan._describe(net) == settings["discriminator"]:
+        if describe(net) == settings["discriminator"]:
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
-            return net, dcgan._epoch_of(newest)
-    raise ValueError(f"the discriminator of {dcgan.shown_path(run_dir)} was not made by build_discriminator (or by "
+            return net, epoch_of(newest)
+    raise ValueError(f"the discriminator of {shown_path(run_dir)} was not made by build_discriminator (or by "
                      "another version of Keras), so its weights cannot be read. The page shows runs of the course's "
                      "own nets.")
 
@@ -227,12 +227,12 @@ def write_page(run_dir):
         ValueError: nets that the page cannot compute.
     """
     if not (run_dir / "generator.keras").exists():
-        raise FileNotFoundError(f"{dcgan.shown_path(run_dir / 'generator.keras')}: there is no such file; train the "
+        raise FileNotFoundError(f"{shown_path(run_dir / 'generator.keras')}: there is no such file; train the "
                                 "run first, for example with `make train`.")
     generator = keras.models.load_model(run_dir / "generator.keras")
     discriminator, last = load_discriminator(run_dir)
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    settings, history = config["settings"], dcgan.load_history(run_dir).head(last)
+    settings, history = config["settings"], load_history(run_dir).head(last)
     measured = history.dropna(subset="frechet_distance")
     facts = [("run", run_dir.name), ("images", f"{settings['data']['count']:,}, {config['source']}"),
              ("seed of the run", str(settings["seed"])), ("batch size", str(settings["batch_size"])),
@@ -246,17 +246,17 @@ def write_page(run_dir):
     means = None if history.empty else history.iloc[-1][["d_real_mean", "d_fake_mean"]].tolist()
     path = run_dir / "explorer.html"
     text = page(generator, discriminator, title=run_dir.name, facts=facts, means=means)
-    with dcgan._replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 
 
 def main(run):
     try:
-        path = write_page(dcgan.run_folder(run))
+        path = write_page(run_folder(run))
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
-    print(f"{dcgan.shown_path(path)}: {path.stat().st_size:,} bytes; open it in a browser")
+    print(f"{shown_path(path)}: {path.stat().st_size:,} bytes; open it in a browser")
 
 
 if __name__ == "__main__":

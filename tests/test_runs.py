@@ -1,9 +1,9 @@
 """The loop: run folder, exact resume after SIGKILL, stopping, refusals and faults."""
 
 import csv
-import errno
 import functools
 import json
+import math
 import os
 import re
 import shutil
@@ -18,8 +18,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import dcgan_utils as dcgan
+from lab import callbacks, datasets, files, measures, measuring_net, runs
 from train_small import small_data, small_measuring_net, small_nets, train_small
 
 SCRIPT = Path(__file__).with_name("train_small.py")
@@ -105,7 +107,7 @@ def test_folder_holds_what_it_should(whole_run):
 
 
 def test_metrics_are_a_row_an_epoch_and_agree_with_each_other(whole_run):
-    history = dcgan.load_history(whole_run)
+    history = runs.load_history(whole_run)
     assert list(history.columns) == [
         "epoch", "step", "seconds", "d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean",
         "d_fake_mean", "g_accuracy", "frechet_distance", "diversity"]
@@ -119,14 +121,14 @@ def test_metrics_are_a_row_an_epoch_and_agree_with_each_other(whole_run):
 
 
 def wrap_loops(patch, around):
-    """Let every call of the train loop be `around(loop, indices, first_step)` from here on."""
-    original = dcgan.make_train_loop
+    """Let every call of the steps be `around(steps, indices, first_step)` from here on."""
+    original = dcgan.make_steps
 
-    def factory(*args):
-        loop = original(*args)
-        return lambda *inputs: around(loop, *inputs)
+    def factory(*args, **options):
+        steps = original(*args, **options)
+        return lambda *inputs: around(steps, *inputs)
 
-    patch.setattr(dcgan, "make_train_loop", factory)
+    patch.setattr(dcgan, "make_steps", factory)
 
 
 def test_metrics_are_means_over_images_not_over_batches(recorded_run):
@@ -134,7 +136,7 @@ def test_metrics_are_means_over_images_not_over_batches(recorded_run):
     folder, steps, _ = recorded_run
     recorded = [(len(indices), metrics[0]) for indices, metrics in steps[:4]]
     assert [count for count, _ in recorded] == [64, 64, 64, 8] and len(steps) == 24
-    assert dcgan.load_history(folder).d_loss[0] == pytest.approx(
+    assert runs.load_history(folder).d_loss[0] == pytest.approx(
         sum(count * loss for count, loss in recorded) / 200, rel=1e-6)
 
 
@@ -217,24 +219,6 @@ def test_run_killed_before_its_gif_gets_it_at_the_next_call(whole_run, tmp_path)
     assert_same_run(folder, whole_run)
 
 
-def test_other_settings_are_refused_with_the_differences(short_run):
-    with pytest.raises(ValueError) as refusal:
-        train_small(short_run, 4, learning_rate=0.01, batch_size=32)
-    message = str(refusal.value)
-    assert "batch_size: 64 in that run, 32 now" in message and "learning_rate: 0.0015 in that run, 0.01 now" in message
-    assert "beta_1" not in message and "another run folder" in message
-
-
-def test_other_data_or_nets_are_refused(short_run):
-    other = small_data().copy()
-    other[0, 0, 0, 0] ^= 1
-    with pytest.raises(ValueError, match="data.sha256"):
-        dcgan.train(*small_nets(), other, short_run, epochs=4, batch_size=64, picture_every=2, tracking=False)
-    with pytest.raises(ValueError, match="discriminator.architecture"):
-        dcgan.train(*small_nets(minibatch_statistics=False), small_data(), short_run, epochs=4, batch_size=64,
-                    picture_every=2, tracking=False)
-
-
 def test_another_measuring_net_is_refused(short_run):
     for other, now in ((small_measuring_net(1), "untrained-1"), (False, "None"), (None, "None")):
         with pytest.raises(ValueError, match=f"settings:\n  measuring_net: untrained-0 in that run, {now} now\nUse"):
@@ -242,7 +226,7 @@ def test_another_measuring_net_is_refused(short_run):
 
 
 def test_measuring_net_for_images_of_another_size_is_refused_before_anything_is_written(tmp_path):
-    net = dcgan.MeasuringNet("large", dcgan.build_measuring_net((28, 28, 1), 2), ("a", "b"), 0.5)
+    net = measuring_net.MeasuringNet("large", measuring_net.build_measuring_net((28, 28, 1), 2), ("a", "b"), 0.5)
     with pytest.raises(ValueError, match=r"large.*28, 28, 1"):
         train_small(tmp_path / "run", 2, measuring_net=net)
     assert not (tmp_path / "run" / "config.json").exists()
@@ -267,7 +251,7 @@ def settings_of(folder):
 def test_generator_has_a_rate_of_its_own_if_one_is_given(whole_run, tmp_path):
     nets = small_nets()
     before = [[weight.numpy() for weight in net.trainable_variables] for net in nets]
-    dcgan.train(*nets, small_data(), tmp_path / "run", epochs=1, generator_learning_rate=1e-9, measuring_net=False,
+    runs.train(*nets, small_data(), tmp_path / "run", epochs=1, generator_learning_rate=1e-9, measuring_net=False,
                 tracking=False)
     moved = [max(abs(weight.numpy() - old).max() for weight, old in zip(net.trainable_variables, weights, strict=True))
              for net, weights in zip(nets, before)]
@@ -299,21 +283,6 @@ def test_run_with_losses_of_its_own_and_nets_that_rest_goes_on_bit_for_bit(tmp_p
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_description_of_a_net_has_no_names_of_wrapped_layers_but_their_sizes():
-    def build(width):
-        wrapped = [keras.layers.SpectralNormalization(keras.layers.Conv2D(width, 4, strides=2)),
-                   keras.layers.Flatten(), keras.layers.SpectralNormalization(keras.layers.Dense(1))]
-        return keras.Sequential([keras.Input((16, 16, 1)), *wrapped])
-
-    first, second = build(4), build(4)
-    assert first.layers[0].layer.name != second.layers[0].layer.name
-    assert dcgan._describe(first) == dcgan._describe(second) != dcgan._describe(build(5))
-    same_size = keras.Sequential([keras.Input((16, 16, 1)), *(keras.layers.SpectralNormalization(layer) for layer in (
-        keras.layers.Conv2D(4, 4, strides=2, activation="relu"),)), *build(4).layers[1:]])
-    assert dcgan._describe(same_size)["parameters"] == dcgan._describe(first)["parameters"]
-    assert dcgan._describe(same_size)["architecture"] != dcgan._describe(first)["architecture"]
-
-
 def stop_at_step(patch, number, error):
     """Let the train step raise `error` at this step, or return NaN losses where `error` is None."""
     def failing(loop, indices, first_step):
@@ -323,7 +292,7 @@ def stop_at_step(patch, number, error):
         if error is not None:
             raise error
         metrics = loop(indices, first_step).numpy()
-        metrics[place, dcgan._METRICS.index("g_loss")] = np.nan
+        metrics[place, dcgan.METRICS.index("g_loss")] = np.nan
         return tf.constant(metrics)
 
     wrap_loops(patch, failing)
@@ -343,7 +312,7 @@ def test_interrupt_saves_says_how_to_go_on_and_loses_nothing(whole_run, tmp_path
 def test_nan_loss_stops_names_epoch_and_step_and_keeps_the_last_good_state(tmp_path, quick_steps, monkeypatch):
     folder = tmp_path / "run"
     stop_at_step(monkeypatch, 18, None)
-    with pytest.raises(FloatingPointError, match="epoch 5, step 18: d_loss .*, g_loss nan.*lower learning rate"):
+    with pytest.raises(FloatingPointError, match="epoch 5, by step 18: d_loss .*, g_loss nan.*lower learning rate"):
         train_small(folder, 6)
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["epoch_0002", "epoch_0004"]
     assert (folder / "training.gif").exists()
@@ -440,17 +409,6 @@ def test_read_only_outputs_folder_is_a_clear_error(tmp_path):
         folder.chmod(0o755)
 
 
-def test_failed_write_leaves_the_earlier_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("earlier")
-    with pytest.raises(OSError, match="could not write .*No space left") as failure:
-        with dcgan._replacing(path) as partial:
-            partial.write_text("half")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert failure.value.errno == errno.ENOSPC
-    assert path.read_text() == "earlier" and list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize("options, words", [
     ({"epochs": 0}, "epochs is 0"), ({"epochs": 1.5}, "epochs is 1.5"), ({"batch_size": 0}, "batch_size is 0"),
     ({"batch_size": 201}, "only 200 images"), ({"picture_every": 0}, "picture_every is 0"),
@@ -473,17 +431,17 @@ def test_illegal_arguments_are_refused_before_anything_is_written(tmp_path, opti
 def test_nets_of_another_size_are_refused(tmp_path):
     nets = dcgan.build_generator((28, 28, 1), 8, width=4), dcgan.build_discriminator((16, 16, 1), width=4)
     with pytest.raises(ValueError, match=r"generator is made for .* \(28, 28, 1\), the data are \(16, 16, 1\)"):
-        dcgan.train(*nets, small_data(), tmp_path / "run")
+        runs.train(*nets, small_data(), tmp_path / "run")
 
 
 def test_an_array_that_is_a_view_of_another_can_be_trained_on(tmp_path):
-    assert len(dcgan.train(*small_nets(), small_data()[::2], tmp_path / "run", epochs=1, tracking=False)) == 1
+    assert len(runs.train(*small_nets(), small_data()[::2], tmp_path / "run", epochs=1, tracking=False)) == 1
 
 
 def test_default_length_is_counted_in_images(monkeypatch):
-    assert [dcgan.default_epochs(count) for count in (60_000, 5_000, 1_000_000)] == [10, 120, 1]
+    assert [datasets.default_epochs(count) for count in (60_000, 5_000, 1_000_000)] == [10, 120, 1]
     monkeypatch.setenv("DCGAN_SMOKE", "1")
-    assert dcgan.default_epochs(5_000) == 2
+    assert datasets.default_epochs(5_000) == 2
 
 
 def test_gif_of_a_long_run_stays_small(tmp_path, quick_steps):
@@ -499,23 +457,20 @@ def test_gif_of_a_long_run_stays_small(tmp_path, quick_steps):
     (folder / "training.gif").unlink()
     assert len(train_small(folder, 150, **options)) == 150
     assert len(list((folder / "grids").iterdir())) == 151
-    from PIL import Image
     with Image.open(folder / "training.gif") as gif:
         assert 40 <= gif.n_frames <= 61
 
-
-# The distance that is measured with the pictures
 
 def script_distances(patch, *distances):
     """Let the distances, from the one before training on, be these; returns a list of the weights they are of."""
     weights, rest = [], iter(distances)
 
-    def measure(self, generator):
+    def measure(self):
         self.seconds.append(0.5)
-        weights.append(generator.get_weights())
+        weights.append(self.generator.get_weights())
         return next(rest), 0.25
 
-    patch.setattr(dcgan._Ruler, "measure", measure)
+    patch.setattr(measuring_net.Distance, "measure", measure)
     return weights
 
 
@@ -528,51 +483,15 @@ def assert_same_weights(ours, theirs):
 def test_distance_is_that_of_the_averaged_generator_at_its_epoch(whole_run):
     net, images = small_measuring_net(), small_data()
     generator = keras.models.load_model(whole_run / "generator_last.keras")
-    ruler = dcgan._Ruler(net, images, 0)
+    ruler = measuring_net.Distance(net, images, generator, 0)
     known = json.loads((whole_run / "config.json").read_text())["frechet_distance"]
-    history = dcgan.load_history(whole_run)
+    history = runs.load_history(whole_run)
     measured = history.frechet_distance[5], history.diversity[5]
-    assert ruler.measure(generator) == pytest.approx(measured, rel=1e-3, abs=1e-4)
+    assert ruler.measure() == pytest.approx(measured, rel=1e-3, abs=1e-4)
     assert known == {"images": 40, "real_against_real": ruler.floor, "before_training": known["before_training"]}
-    untrained = dcgan.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 40, seed=0)))
+    untrained = measures.frechet_distance(ruler.real, net.features(dcgan.generate_images(small_nets()[0], 40, seed=0)))
     assert known["before_training"] == pytest.approx(untrained, rel=1e-3)
     assert 0 < ruler.floor < known["before_training"]
-
-
-def test_floor_is_measured_between_two_halves_that_share_no_image():
-    images, seen = small_data(201), []
-
-    class Net:
-        def features(self, images):
-            seen.append(images)
-            return np.random.default_rng(0).normal(size=(len(images), 4))
-
-    ruler = dcgan._Ruler(Net(), images, 0)
-    assert ruler.count == 40 and len(ruler.real) == 40 and len(seen[0]) == 80
-    features = np.random.default_rng(0).normal(size=(80, 4))
-    assert ruler.floor == pytest.approx(dcgan.frechet_distance(features[:40], features[40:]), abs=1e-3)
-    places = np.arange(201, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 1), np.uint8)
-    dcgan._Ruler(Net(), places, 0)
-    assert len(np.unique(seen[1][:, 0, 0, 0])) == 80 and seen[1][:40].max() > 150 and seen[1][:40].min() < 50
-
-
-class Brightness:
-    """A measuring net whose features are the pixels."""
-
-    def features(self, images):
-        return images.reshape(len(images), -1).astype(float)
-
-
-def test_diversity_is_1_for_the_real_images_and_0_for_one_image_again_and_again(monkeypatch):
-    images, net = small_data(), small_measuring_net()
-    cases = [(lambda count: dcgan._sample(images, 2 * count)[:count], net, 1, 1e-4),
-             (lambda count: dcgan._sample(images, 2 * count)[count:], net, 1, 0.3),
-             (lambda count: images[[5] * count], net, 0, 1e-4),
-             (lambda count: dcgan._sample(images, 2 * count)[:count] // 5, Brightness(), 0.04, 1e-4)]
-    for make, measured_by, wanted, tolerance in cases:
-        monkeypatch.setattr(dcgan, "generate_images", lambda generator, count, *, seed, make=make: make(count))
-        distance, diversity = dcgan._Ruler(measured_by, images, 0).measure(None)
-        assert diversity == pytest.approx(wanted, abs=tolerance)
 
 
 def test_diversity_is_empty_where_it_was_not_measured(whole_run):
@@ -635,13 +554,13 @@ def test_odd_last_epoch_is_the_best_only_as_long_as_it_is_the_last(tmp_path, qui
 
 
 def test_distances_are_printed_and_in_the_captions(tmp_path, quick_steps, monkeypatch, capsys):
-    captions, original = [], dcgan.save_gif
+    captions, original = [], callbacks.save_gif
 
     def recording(*args, **options):
         captions.append(options["captions"])
         original(*args, **options)
 
-    monkeypatch.setattr(dcgan, "save_gif", recording)
+    monkeypatch.setattr(callbacks, "save_gif", recording)
     script_distances(monkeypatch, 61.26, 30.5, 7.04)
     train_small(tmp_path / "run", 4)
     printed = capsys.readouterr().out
@@ -659,7 +578,7 @@ def test_distances_are_printed_and_in_the_captions(tmp_path, quick_steps, monkey
 def test_without_measuring_net_nothing_is_measured_and_the_last_generator_is_kept(tmp_path, quick_steps, monkeypatch,
                                                                                        capsys):
     recorded = []
-    monkeypatch.setattr(dcgan, "save_gif", lambda *_, captions: recorded.extend(captions))
+    monkeypatch.setattr(callbacks, "save_gif", lambda *_, captions: recorded.extend(captions))
     train_small(tmp_path / "run", 3, measuring_net=False)
     history = train_small(tmp_path / "run", 4, measuring_net=False)
     printed = capsys.readouterr().out
@@ -684,22 +603,45 @@ def test_measuring_changes_nothing_else(whole_run, tmp_path):
 
 def test_where_there_is_no_measuring_net_one_line_says_so_and_training_goes_on(tmp_path, quick_steps, monkeypatch,
                                                                                          capsys):
-    monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
     labels = (np.arange(200) % 2).astype(np.uint8)
     for data, reason in ((small_data(), "no labels"), (
-            dcgan.Dataset(small_data(), labels, ("a", "b")), "train_measuring_net")):
+            datasets.Dataset(small_data(), labels, ("a", "b")), "train_measuring_net")):
         folder = tmp_path / reason.replace(" ", "-")
-        history = dcgan.train(*small_nets(), data, folder, epochs=1, tracking=False)
+        history = runs.train(*small_nets(), data, folder, epochs=1, tracking=False)
         lines = [line for line in capsys.readouterr().out.splitlines() if "Frechet" in line]
         assert len(lines) == 1 and lines[0].startswith("No Frechet distance: ") and reason in lines[0]
         assert len(history) == 1 and (folder / "generator.keras").exists()
 
 
 def test_measuring_net_that_was_trained_for_the_data_is_found(tmp_path, quick_steps, monkeypatch):
-    monkeypatch.setattr(dcgan, "run_folder", lambda name: tmp_path / name)
-    monkeypatch.setattr(dcgan, "_fit_measuring_net", lambda *_: None)
-    data = dcgan.Dataset(small_data(), (np.arange(200) % 2).astype(np.uint8), ("a", "b"))
-    net = dcgan.train_measuring_net(data)
-    history = dcgan.train(*small_nets(), data, tmp_path / "run", epochs=1, tracking=False)
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(measuring_net, "_fit_measuring_net", lambda *_: None)
+    data = datasets.Dataset(small_data(), (np.arange(200) % 2).astype(np.uint8), ("a", "b"))
+    net = measuring_net.train_measuring_net(data)
+    history = runs.train(*small_nets(), data, tmp_path / "run", epochs=1, tracking=False)
     assert history.frechet_distance.notna().all()
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["measuring_net"] == net.name
+
+
+COLUMNS = ("epoch,step,seconds,d_loss,g_loss,d_real_accuracy,d_fake_accuracy,d_real_mean,d_fake_mean,g_accuracy,"
+           "frechet_distance")
+
+
+@pytest.fixture
+def history(tmp_path):
+    """Two epochs, as `metrics.csv` has them, read back."""
+    (tmp_path / "metrics.csv").write_text(f"{COLUMNS}\n1,10,0.5,1.25,0.75,0.875,0.625,0.5625,0.4375,0.375,\n"
+                                          "2,20,0.5,1.5,0.5,0.75,0.5,0.5,0.5,0.5,0.1234567890123456\n")
+    return runs.load_history(tmp_path)
+
+
+def test_load_history_reads_every_column(history):
+    assert list(history.columns) == COLUMNS.split(",") and history["epoch"].tolist() == [1, 2]
+    distances = history["frechet_distance"]
+    assert math.isnan(distances[0]) and distances[1] == pytest.approx(0.1234567890123456)
+
+
+def test_load_history_without_a_run_names_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="metrics.csv"):
+        runs.load_history(tmp_path)

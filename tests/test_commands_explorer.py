@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import explorer
 import imageio.v3 as imageio
 import ipywidgets as widgets
 import keras
@@ -13,8 +14,8 @@ import nbformat
 import numpy as np
 import pytest
 
-import dcgan_utils as du
-import explorer
+import dcgan_utils as dcgan
+from lab import datasets, runs
 
 layers = keras.layers
 EXAMPLE = explorer.ROOT / "outputs" / "explorer.html"
@@ -24,7 +25,7 @@ EXAMPLE = explorer.ROOT / "outputs" / "explorer.html"
 def run_and_nets(tmp_path_factory, make_nets, make_images):
     """The folder of a small run, and its nets as they were at its end."""
     run_dir, nets = tmp_path_factory.mktemp("runs") / "small", make_nets(seed=3)
-    du.train(*nets, du.Dataset(make_images(), source="</script> & co"), run_dir, epochs=2, batch_size=16, seed=3)
+    runs.train(*nets, datasets.Dataset(make_images(), source="</script> & co"), run_dir, epochs=2, batch_size=16, seed=3)
     return run_dir, nets
 
 
@@ -54,7 +55,7 @@ def test_page_of_a_run(run_and_nets):
         "scaleAndShift", "relu", "conv2dTranspose", "tanh"]
     assert "minibatchStatistics" in [step["op"] for step in content["discriminator"]]
     assert (content["latentDim"], content["imageShape"]) == (8, [16, 16, 1])
-    facts, history = dict(content["facts"]), du.load_history(run_dir)
+    facts, history = dict(content["facts"]), runs.load_history(run_dir)
     assert facts["images"] == "32, </script> & co" and facts["seed of the run"] == "3"
     assert facts["generator of epoch"] == facts["discriminator of epoch"] == "2"
     assert content["means"] == history.iloc[-1][["d_real_mean", "d_fake_mean"]].tolist()
@@ -73,10 +74,10 @@ def test_page_needs_no_network(run_and_nets):
 
 
 def test_command_names_the_page_and_refuses_in_a_line(run_and_nets, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(du, "run_folder", lambda name: shutil.copytree(run_and_nets[0], tmp_path / name))
+    monkeypatch.setattr(RUNFOLDER, "run_folder", lambda name: shutil.copytree(run_and_nets[0], tmp_path / name))
     explorer.main("mine")
     assert re.search(r"mine/explorer\.html: [\d,]+ bytes", capsys.readouterr().out)
-    monkeypatch.setattr(du, "run_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
     with pytest.raises(SystemExit, match="generator.keras: there is no such file; train the run first"):
         explorer.main("none")
 
@@ -110,7 +111,7 @@ def test_normalisation_becomes_scale_and_shift():
 
 
 def test_directions_are_those_that_move_the_first_layer_most():
-    generator = du.build_generator((16, 16, 1), 8, width=4)
+    generator = dcgan.build_generator((16, 16, 1), 8, width=4)
     directions, kernel = explorer.principal_directions(generator), generator.layers[0].kernel.numpy()
     strengths = np.linalg.norm(directions @ kernel, axis=1)
     np.testing.assert_allclose(directions @ directions.T, np.eye(6), atol=1e-5)
@@ -159,7 +160,7 @@ def test_large_nets_and_nets_of_two_sizes_are_refused(make_nets):
     with pytest.raises(ValueError, match=r"images of \(16, 16, 1\), the discriminator takes \(20, 20, 1\)"):
         explorer.page(generator, make_nets((20, 20, 1))[1], title="two sizes")
     with pytest.raises(ValueError, match="bytes; wanted at most 3,000,000"):
-        explorer.page(du.build_generator((16, 16, 1), width=200, refinements=3), discriminator, title="large")
+        explorer.page(dcgan.build_generator((16, 16, 1), width=200, refinements=3), discriminator, title="large")
 
 
 # The discriminator
@@ -176,10 +177,10 @@ def test_discriminator_is_the_one_at_the_end_of_training(run_and_nets):
     {}, {"batch_norm": False}, {"minibatch_statistics": False}, {"dropout": 0.3}, {"width": 3, "kernel_size": 5},
     {"batch_norm": False, "minibatch_statistics": False, "dropout": 0.25}])
 def test_options_of_a_discriminator_are_seen_in_its_weights(options):
-    net = du.build_discriminator((32, 32, 3), seed=5, **options)
+    net = dcgan.build_discriminator((32, 32, 3), seed=5, **options)
     settings = {"data": {"image_shape": [32, 32, 3]}, "seed": 5}
-    described = [du._describe(other) for other in explorer._candidates([v.numpy() for v in net.variables], settings)]
-    assert described.count(du._describe(net)) == 1
+    described = [settings.describe(other) for other in explorer._candidates([v.numpy() for v in net.variables], settings)]
+    assert described.count(settings.describe(net)) == 1
 
 
 def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and_nets, tmp_path):
@@ -200,7 +201,7 @@ def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
     generator, sources = make_nets((28, 28, 1))[0], {}
     for cell in nbformat.read(explorer.ROOT / "notebooks" / "05_evaluation.ipynb", as_version=4).cells:
         sources |= {name: cell.source for name in ("def spherical(", "widgets.VBox(") if name in cell.source}
-    place = {"np": np, "dcgan": du, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
+    place = {"np": np, "dcgan": dcgan, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
              "directions": explorer.principal_directions(generator)}
     exec(sources["def spherical("] + "\n" + sources["widgets.VBox("], place)
 
@@ -208,18 +209,18 @@ def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
         return imageio.imread(place["picture"].value, extension=".png")
 
     def assert_shows(noise):
-        row = du.make_grid(place["draw"](np.stack([a, noise, b])).repeat(6, axis=1).repeat(6, axis=2), columns=3)
+        row = dcgan.make_grid(place["draw"](np.stack([a, noise, b])).repeat(6, axis=1).repeat(6, axis=2), columns=3)
         np.testing.assert_array_equal(shown(), row.squeeze())
 
     generator.layers[-1].kernel.assign(1e4 * generator.layers[-1].kernel)
     place["seed"].value = 5
-    a, b = du.make_noise(2, 8, seed=5).numpy()
+    a, b = dcgan.make_noise(2, 8, seed=5).numpy()
     assert_shows(a)
     place["share"].value = 1
     assert_shows(b)
     place["pushes"][2].value = -2
     assert_shows(b - 2 * place["directions"][2])
     place["button"].click()
-    a, b = du.make_noise(2, 8, seed=6).numpy()
+    a, b = dcgan.make_noise(2, 8, seed=6).numpy()
     assert_shows(a)
     assert [control.value for control in (place["seed"], place["share"], *place["pushes"])] == [6, 0, *[0] * 6]

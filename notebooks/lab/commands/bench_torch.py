@@ -1,8 +1,8 @@
 """The default nets and their train step in PyTorch, for `make bench`, which runs this in an environment of its own.
 
-`bench_torch.py VARIANT` is a contestant as in `bench.py`. `bench_torch.py check FILE` prints the variants that run here
+`bench_torch.py VARIANT` is a contestant as in `contestants.py`. `bench_torch.py check FILE` prints the variants that run here
 and stops with an error if one differs from ours in metrics, gradients, BatchNorm's statistics or averaged weights;
-`bench.torch_reference` wrote the file. Adam is PyTorch's own: its epsilon is added after the bias is corrected, Keras'
+`contestants.torch_reference` wrote the file. Adam is PyTorch's own: its epsilon is added after the bias is corrected, Keras'
 before.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import bench
+from lab.commands import contestants
 
 LATENT_DIM, BATCH, WIDTH, SIDE = 64, 64, 16, 7
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -89,7 +89,7 @@ def bce(logits, target):
 
 
 class Trainer:
-    """The nets in a layout, an averaged generator, and `step`, which does what `dcgan_utils.make_train_step`'s does."""
+    """The nets in a layout, an averaged generator, and `step`, which does what the course's does."""
 
     def __init__(self, variant, optimizer):
         self.layout, compiled = VARIANTS[variant]
@@ -176,11 +176,11 @@ def adam(parameters):
 def steps(variant):
     torch.set_flush_denormal(True)  # as TensorFlow does
     trainer = Trainer(variant, adam)
-    pixels = torch.from_numpy(bench.random_pixels()).permute(0, 3, 1, 2)
-    indices, numbers = torch.from_numpy(bench.random_batch(BATCH)), itertools.count()
-    bench.answer_seconds(
+    pixels = torch.from_numpy(contestants.random_pixels()).permute(0, 3, 1, 2)
+    indices, numbers = torch.from_numpy(contestants.random_batch(BATCH)), itertools.count()
+    contestants.answer_seconds(
         lambda: trainer.step(pixels, indices, torch.randn(BATCH, LATENT_DIM), next(numbers))["d_loss"].item(),
-        times=200, scale=bench.COUNT / BATCH)
+        times=200, scale=contestants.COUNT / BATCH)
 
 
 if __name__ == "__main__":

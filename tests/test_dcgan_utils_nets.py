@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import dcgan_utils as du
+import dcgan_utils as dcgan
 
 SHAPES = [(16, 16, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3)]
-BUILDERS = [du.build_generator, du.build_discriminator]
+BUILDERS = [dcgan.build_generator, dcgan.build_discriminator]
 
 
 def weighted(model):
@@ -23,9 +23,9 @@ def normalisations(model):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_generator_makes_images_in_tanh_range(shape):
-    generator = du.build_generator(shape, 8, width=4)
+    generator = dcgan.build_generator(shape, 8, width=4)
     weighted(generator)[-1].kernel.assign(weighted(generator)[-1].kernel * 1e8)
-    made = generator(du.make_noise(3, 8, seed=0), training=False)
+    made = generator(dcgan.make_noise(3, 8, seed=0), training=False)
     assert generator.input_shape == (None, 8) and generator.output_shape == (None, *shape)
     assert made.shape == (3, *shape) and made.dtype == tf.float32
     assert -1 <= np.min(made) < -0.5 and 0.5 < np.max(made) <= 1
@@ -33,8 +33,8 @@ def test_generator_makes_images_in_tanh_range(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_discriminator_gives_one_logit_an_image_and_does_not_squash_it(shape, make_images):
-    discriminator = du.build_discriminator(shape, width=4)
-    real = du.to_model_range(make_images(5, shape[0], shape[2]))
+    discriminator = dcgan.build_discriminator(shape, width=4)
+    real = dcgan.to_model_range(make_images(5, shape[0], shape[2]))
     logits = discriminator(real, training=False).numpy()
     assert discriminator.input_shape == (None, *shape)
     assert logits.shape == (5, 1) and logits.dtype == np.float32
@@ -47,7 +47,7 @@ def test_discriminator_gives_one_logit_an_image_and_does_not_squash_it(shape, ma
 
 @pytest.mark.parametrize("side", [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128])
 def test_smallest_feature_map_doubles_to_the_side(side):
-    start, doublings = du.check_image_shape((side, side, 1))
+    start, doublings = dcgan.check_image_shape((side, side, 1))
     assert 4 <= start <= 7 and doublings >= 2 and start * 2 ** doublings == side
 
 
@@ -56,8 +56,8 @@ def test_feature_maps_of_both_nets_mirror_each_other():
         shapes = [tuple(layer.output.shape) for layer in model.layers]
         return sorted({shape[1] for shape in shapes if len(shape) == 4})
 
-    assert sides(du.build_generator((32, 32, 3), 8, width=4)) == [4, 8, 16, 32]
-    assert sides(du.build_discriminator((32, 32, 3), width=4)) == [4, 8, 16]
+    assert sides(dcgan.build_generator((32, 32, 3), 8, width=4)) == [4, 8, 16, 32]
+    assert sides(dcgan.build_discriminator((32, 32, 3), width=4)) == [4, 8, 16]
 
 
 def test_parameter_counts_of_the_default_nets():
@@ -66,13 +66,13 @@ def test_parameter_counts_of_the_default_nets():
     up_to_14 = kernel * (2 * width) * width + 4 * width
     refine = 3 * (3 * 3 * width * width + 4 * width)
     up_to_28 = kernel * width * 1 + 1
-    assert du.build_generator().count_params() == dense + up_to_14 + refine + up_to_28
+    assert dcgan.build_generator().count_params() == dense + up_to_14 + refine + up_to_28
 
     down_to_14 = kernel * 1 * width + width
     down_to_7 = kernel * width * (2 * width) + 2 * width + 4 * (2 * width)
     with_statistic = 3 * 3 * (2 * width + 1) * (2 * width) + 2 * width + 4 * (2 * width)
     verdict = 7 * 7 * (2 * width) + 1
-    assert du.build_discriminator().count_params() == down_to_14 + down_to_7 + with_statistic + verdict
+    assert dcgan.build_discriminator().count_params() == down_to_14 + down_to_7 + with_statistic + verdict
 
 
 # Arguments
@@ -87,9 +87,9 @@ def test_illegal_image_shape_is_refused_and_the_legal_sides_are_named(build, sha
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, "4", True, None])
-@pytest.mark.parametrize("build, name", [(du.build_generator, "latent_dim"), (du.build_generator, "width"),
-                                         (du.build_generator, "kernel_size"), (du.build_discriminator, "width"),
-                                         (du.build_discriminator, "kernel_size")])
+@pytest.mark.parametrize("build, name", [(dcgan.build_generator, "latent_dim"), (dcgan.build_generator, "width"),
+                                         (dcgan.build_generator, "kernel_size"), (dcgan.build_discriminator, "width"),
+                                         (dcgan.build_discriminator, "kernel_size")])
 def test_sizes_are_whole_numbers_of_at_least_one(build, name, value):
     with pytest.raises(ValueError, match=f"{name} is"):
         build(**{name: value})
@@ -98,13 +98,13 @@ def test_sizes_are_whole_numbers_of_at_least_one(build, name, value):
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 1, 2.5, float("nan")])
 def test_dropout_is_a_share_below_one(dropout):
     with pytest.raises(ValueError, match="dropout is"):
-        du.build_discriminator(dropout=dropout)
+        dcgan.build_discriminator(dropout=dropout)
 
 
 def test_dropout_acts_after_each_halving_in_training_only_and_follows_the_seed(make_images):
-    nets = [du.build_discriminator((32, 32, 1), width=4, dropout=0.5, seed=3) for _ in range(2)]
+    nets = [dcgan.build_discriminator((32, 32, 1), width=4, dropout=0.5, seed=3) for _ in range(2)]
     assert [type(layer).__name__ for layer in nets[0].layers].count("Dropout") == 3
-    real = du.to_model_range(make_images(8, 32))
+    real = dcgan.to_model_range(make_images(8, 32))
     trained = [net(real, training=True).numpy() for net in nets]
     np.testing.assert_array_equal(*trained)
     assert (nets[0](real, training=True).numpy() != trained[0]).any()
@@ -147,7 +147,7 @@ def test_batch_norm_can_be_left_out(build):
 
 
 def test_generator_normalises_every_layer_but_the_one_that_makes_the_image():
-    layers = du.build_generator((32, 32, 3), 8, width=4).layers
+    layers = dcgan.build_generator((32, 32, 3), 8, width=4).layers
     after_kernels = [[type(follower).__name__ for follower in layers[i + 1:i + 3]]
                      for i, layer in enumerate(layers) if hasattr(layer, "kernel")]
     assert all("BatchNormalization" in followers for followers in after_kernels[:-1]) and after_kernels[-1] == []
@@ -155,17 +155,17 @@ def test_generator_normalises_every_layer_but_the_one_that_makes_the_image():
 
 
 def test_discriminator_normalises_every_convolution_but_the_first():
-    layers = du.build_discriminator((32, 32, 3), width=4).layers
+    layers = dcgan.build_discriminator((32, 32, 3), width=4).layers
     followers = [type(follower).__name__ for layer, follower in zip(layers, layers[1:])
                  if isinstance(layer, keras.layers.Conv2D)]
     assert followers == ["LeakyReLU"] + ["BatchNormalization"] * 3
 
 
 def test_nets_without_batch_norm_treat_each_image_by_itself(make_images):
-    real = du.to_model_range(make_images(8))
-    net = du.build_discriminator((16, 16, 1), width=4, batch_norm=False, minibatch_statistics=False)
+    real = dcgan.to_model_range(make_images(8))
+    net = dcgan.build_discriminator((16, 16, 1), width=4, batch_norm=False, minibatch_statistics=False)
     np.testing.assert_allclose(net(real, training=True)[:1], net(real[:1], training=True), atol=1e-6)
-    generator = du.build_generator((16, 16, 1), 8, width=4, batch_norm=False)
+    generator = dcgan.build_generator((16, 16, 1), 8, width=4, batch_norm=False)
     assert all(layer.bias is not None for layer in weighted(generator))
 
 
@@ -173,10 +173,10 @@ def test_nets_without_batch_norm_treat_each_image_by_itself(make_images):
 
 def test_minibatch_statistics_can_be_left_out():
     def has_it(net):
-        return any(isinstance(layer, du.MinibatchStatistics) for layer in net.layers)
+        return any(isinstance(layer, dcgan.MinibatchStatistics) for layer in net.layers)
 
-    assert has_it(du.build_discriminator((16, 16, 1), width=4))
-    assert not has_it(du.build_discriminator((16, 16, 1), width=4, minibatch_statistics=False))
+    assert has_it(dcgan.build_discriminator((16, 16, 1), width=4))
+    assert not has_it(dcgan.build_discriminator((16, 16, 1), width=4, minibatch_statistics=False))
 
 
 @pytest.mark.parametrize("groups", [
@@ -185,7 +185,7 @@ def test_minibatch_statistics_can_be_left_out():
 def test_minibatch_statistic_is_the_mean_deviation_in_groups_of_four(groups):
     count = max(max(group) for group in groups) + 1
     inputs = np.random.default_rng(0).normal(size=(count, 3, 2, 5)).astype(np.float32)
-    outputs = du.MinibatchStatistics()(inputs).numpy()
+    outputs = dcgan.MinibatchStatistics()(inputs).numpy()
     assert outputs.shape == (count, 3, 2, 6)
     np.testing.assert_array_equal(outputs[..., :5], inputs)
     expected = np.repeat([inputs[group].std(axis=0).mean() for group in groups], 4)[:count]
@@ -194,15 +194,15 @@ def test_minibatch_statistic_is_the_mean_deviation_in_groups_of_four(groups):
 
 def test_minibatch_statistic_of_a_hand_case():
     inputs = np.array([0, 0, 2, 2, 5, 5, 5, 9], np.float32).reshape(8, 1, 1, 1)
-    statistic = du.MinibatchStatistics()(inputs).numpy()[:, 0, 0, 1]
+    statistic = dcgan.MinibatchStatistics()(inputs).numpy()[:, 0, 0, 1]
     np.testing.assert_allclose(statistic, [1] * 4 + [3 ** 0.5] * 4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("identical", [True, False])
 def test_gradient_of_the_minibatch_statistic_is_finite_and_flows_where_images_differ(identical, make_images):
-    inputs = tf.Variable(du.to_model_range(np.repeat(make_images(1), 6, axis=0) if identical else make_images(6)))
+    inputs = tf.Variable(dcgan.to_model_range(np.repeat(make_images(1), 6, axis=0) if identical else make_images(6)))
     with tf.GradientTape() as tape:
-        statistic = du.MinibatchStatistics()(inputs)[..., -1]
+        statistic = dcgan.MinibatchStatistics()(inputs)[..., -1]
         total = tf.reduce_sum(statistic)
     gradient = tape.gradient(total, inputs).numpy()
     assert np.isfinite(gradient).all()
@@ -213,8 +213,8 @@ def test_gradient_of_the_minibatch_statistic_is_finite_and_flows_where_images_di
 
 
 def test_discriminator_sees_whether_a_batch_is_varied(make_images):
-    net = du.build_discriminator((16, 16, 1), width=4, batch_norm=False)
-    varied, same = du.to_model_range(make_images(4)), du.to_model_range(np.repeat(make_images(1), 4, axis=0))
+    net = dcgan.build_discriminator((16, 16, 1), width=4, batch_norm=False)
+    varied, same = dcgan.to_model_range(make_images(4)), dcgan.to_model_range(np.repeat(make_images(1), 4, axis=0))
     assert abs(net(varied, training=False)[0, 0] - net(same, training=False)[0, 0]) > 1e-7
 
 
@@ -223,7 +223,7 @@ def test_discriminator_sees_whether_a_batch_is_varied(make_images):
 def test_generator_is_the_same_after_saving_and_loading(tmp_path, make_nets):
     generator, _ = make_nets((28, 28, 1))
     generator.save(tmp_path / "generator.keras")
-    noise = du.make_noise(4, 8, seed=0)
+    noise = dcgan.make_noise(4, 8, seed=0)
     loaded = keras.models.load_model(tmp_path / "generator.keras")
     np.testing.assert_array_equal(loaded(noise, training=False), generator(noise, training=False))
 
@@ -231,6 +231,6 @@ def test_generator_is_the_same_after_saving_and_loading(tmp_path, make_nets):
 def test_discriminator_is_the_same_after_saving_and_loading(tmp_path, make_nets, make_images):
     _, discriminator = make_nets((28, 28, 1))
     discriminator.save(tmp_path / "discriminator.keras")
-    real = du.to_model_range(make_images(4, 28))
+    real = dcgan.to_model_range(make_images(4, 28))
     loaded = keras.models.load_model(tmp_path / "discriminator.keras")
     np.testing.assert_array_equal(loaded(real, training=False), discriminator(real, training=False))

@@ -5,23 +5,24 @@ distance of 10,000 images by `mnist-1` in `outputs/bench/NETS-SEED/curve.csv`, w
 off goes on, what is finished is not trained again. Time is left out here; `bench.py` measures it.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 import concurrent.futures
 import itertools
 import math
+import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
+
+import dcgan_utils as dcgan
+from lab.commands import trainers
+from lab.datasets import load_dataset
+from lab.files import epoch_of, remove, replacing, run_folder
+from lab.measures import frechet_distance, sample
+from lab.measuring_net import load_measuring_net
 
 SEEDS = (0, 1, 2)
 IMAGES = 10_000  # measured at each point
@@ -30,8 +31,7 @@ POINTS = {"tutorial": [1.0], "default": [1 / 16] * 16 + [1 / 8] * 8 + [1 / 4]}
 
 
 def folder(nets, seed):
-    import dcgan_utils as dcgan
-    return dcgan.run_folder("bench") / f"{nets}-{seed}"
+    return run_folder("bench") / f"{nets}-{seed}"
 
 
 def load_curve(nets, seed):
@@ -42,43 +42,34 @@ def load_curve(nets, seed):
 
 def trainer(nets, seed, images):
     """`(batch, step(indices, number), generator to measure, what to keep)` of one of the two."""
-    import keras
-    import tensorflow as tf
-
-    import bench
-    import dcgan_utils as dcgan
     keras.utils.set_random_seed(seed)
     if nets == "default":
-        batch, step, averaged, variables = bench.default_trainer(seed)
-        pixels = tf.constant(images)
-        return batch, lambda indices, number: step(pixels, indices, number), averaged, variables
-    generator, step, variables = bench.tutorial_trainer()
+        steps, averaged, variables = trainers.default_trainer(images, seed)
+        return trainers.DEFAULTS["batch_size"], lambda indices, number: steps(indices[None], number), averaged, variables
+    generator, step, variables = trainers.tutorial_trainer()
 
     def tutorial_step(indices, number):
-        noise = dcgan.make_noise(len(indices), bench.TUTORIAL_LATENT_DIM, seed=seed, step=number)
+        noise = dcgan.make_noise(len(indices), trainers.TUTORIAL_LATENT_DIM, seed=seed, step=number)
         step(dcgan.to_model_range(images[indices]), noise)
 
-    return bench.TUTORIAL_BATCH, tutorial_step, generator, variables
+    return trainers.TUTORIAL_BATCH, tutorial_step, generator, variables
 
 
 def train_curve(nets, seed, epochs):
-    import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-
-    import dcgan_utils as dcgan
-    data = dcgan.load_dataset("mnist")
+    data = load_dataset("mnist")
     if data.notice:
         raise SystemExit("the full MNIST is needed: connect to the network or set DCGAN_DATA_DIR.")
-    net, count = dcgan.load_measuring_net(data), len(data.images)
-    real = net.features(dcgan._sample(data.images, IMAGES))
+    net, count = load_measuring_net(data), len(data.images)
+    real = net.features(sample(data.images, IMAGES))
     batch, step, generator, variables = trainer(nets, seed, data.images)
     place = folder(nets, seed)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint, steps = tf.train.Checkpoint(variables=variables), math.ceil(count / batch)
     rows = load_curve(nets, seed).to_dict("records")
-    done = max((path for path in place.glob("epoch_*")), key=dcgan._epoch_of, default=None)
-    first = dcgan._epoch_of(done) if done else 0
+    done = max((path for path in place.glob("epoch_*")), key=epoch_of, default=None)
+    first = epoch_of(done) if done else 0
     if done:
         checkpoint.read(str(done / "state")).assert_consumed()
         rows = [row for row in rows if row["epoch"] <= first]
@@ -93,22 +84,22 @@ def train_curve(nets, seed, epochs):
             if number + 1 in points:
                 features = net.features(dcgan.generate_images(generator, IMAGES, seed=1000 + seed))
                 rows.append({"epoch": points[number + 1], "images": epoch * count + min(count, (i + 1) * batch),
-                             "frechet_distance": round(dcgan.frechet_distance(real, features), 4)})
+                             "frechet_distance": round(frechet_distance(real, features), 4)})
                 print(nets, seed, rows[-1], file=sys.stderr, flush=True)
-        with dcgan._replacing(place / "curve.csv") as partial:
+        with replacing(place / "curve.csv") as partial:
             pd.DataFrame(rows).to_csv(partial, index=False)
-        with dcgan._replacing(place / f"epoch_{epoch + 1:04d}") as partial:
+        with replacing(place / f"epoch_{epoch + 1:04d}") as partial:
             partial.mkdir()
             checkpoint.write(str(partial / "state"))
         for old in place.glob("epoch_*"):
-            if dcgan._epoch_of(old) < epoch + 1:
-                dcgan._remove(old)
+            if epoch_of(old) < epoch + 1:
+                remove(old)
 
 
 def train_curves(wanted):
     """Train each `(nets, seed, epochs)`, one a core at a time."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda job: subprocess.run([sys.executable, __file__, *map(str, job)], check=True), wanted))
+        list(pool.map(lambda job: subprocess.run([sys.executable, "-m", "lab.commands.curves", *map(str, job)], check=True), wanted))
 
 
 if __name__ == "__main__":

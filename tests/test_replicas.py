@@ -14,9 +14,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
-import dcgan_utils as du
 from test_training import assert_same_run
+
+import dcgan_utils as dcgan
+from lab import replicas, runs
 
 SCRIPT = Path(__file__).with_name("train_replicas.py")
 
@@ -58,7 +59,7 @@ def test_a_replica_gets_its_part_of_a_batch_in_order(monkeypatch):
     parts = []
     for Replica.replica_id_in_sync_group in range(3):
         monkeypatch.setattr(tf.distribute, "get_replica_context", Replica)
-        (indices, noise), share = du.replica_share(tf.range(10), tf.range(10) * 7)
+        (indices, noise), share = replicas.replica_share(tf.range(10), tf.range(10) * 7)
         assert np.array_equal(noise, 7 * indices) and share.numpy() == pytest.approx(len(indices) / 10)
         parts.append(indices.numpy().tolist())
     assert sum(parts, []) == list(range(10)) and {len(part) for part in parts} == {3, 4}
@@ -74,7 +75,7 @@ def mirrored_runs(tmp_path_factory):
 
 def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
     assert_same_run(mirrored_runs / "resumed", mirrored_runs / "whole")
-    history = du.load_history(mirrored_runs / "whole")
+    history = runs.load_history(mirrored_runs / "whole")
     assert history.step.tolist() == [4, 8, 12, 16] and history.frechet_distance.notna().all()
 
 
@@ -121,14 +122,14 @@ def test_what_replicas_cannot_do_is_refused(make_nets):
     generator, _ = make_nets()
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         with pytest.raises(ValueError, match="within the same strategy.scope"):
-            du._check_replicas(generator, 64, 1, 1)
+            replicas.check_replicas(generator, 64, 1, 1)
         within, _ = make_nets()
-        du._check_replicas(within, 64, 1, 1)
+        replicas.check_replicas(within, 64, 1, 1)
     with pytest.raises(ValueError, match="within the same strategy.scope"):
-        du._check_replicas(within, 64, 1, 1)
+        replicas.check_replicas(within, 64, 1, 1)
     with pytest.raises(ValueError, match="holds 0 images, too few for 1 replicas; choose another batch_size"):
-        du._check_replicas(generator, 0, 1, 1)
-    du._check_replicas(generator, 1, 2, 2)
+        replicas.check_replicas(generator, 0, 1, 1)
+    replicas.check_replicas(generator, 1, 2, 2)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def gradients(nets, images, scale=None):
     if scale:
         optimizers = [keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale) for optimizer in optimizers]
     before = [weight.numpy() for net in nets for weight in net.trainable_weights]
-    step = du.make_train_step(*nets, *optimizers, keras.models.clone_model(nets[0]))
+    step = dcgan.make_train_step(*nets, *optimizers, keras.models.clone_model(nets[0]))
     step(images, np.arange(16, dtype=np.int32), 0)
     after = [weight.numpy() for net in nets for weight in net.trainable_weights]
     return np.concatenate([(new - old).ravel() for new, old in zip(after, before)]), optimizers
@@ -170,10 +171,10 @@ def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit
         tmp_path, make_nets, make_images, mixed_float16):
     def train(name, *lengths):
         for epochs in lengths:
-            du.train(*make_nets(), make_images(64), tmp_path / name, epochs=epochs, batch_size=16, picture_every=1,
+            runs.train(*make_nets(), make_images(64), tmp_path / name, epochs=epochs, batch_size=16, picture_every=1,
                      measuring_net=False, tracking=False)
 
     train("whole", 4)
     train("resumed", 2, 4)
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
-    assert np.isfinite(du.load_history(tmp_path / "whole").d_loss).all()
+    assert np.isfinite(runs.load_history(tmp_path / "whole").d_loss).all()

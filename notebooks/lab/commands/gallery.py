@@ -10,22 +10,17 @@ import dataclasses
 import inspect
 import json
 import math
-import os
 import sys
 import textwrap
-from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 import imageio.v3 as imageio
 import matplotlib
 import matplotlib.pyplot as plt
 
 import dcgan_utils as dcgan
+from lab.files import OUTPUTS, grid_path, shown_path
+from lab.runs import load_history, train
 
-OUTPUTS = ROOT / "outputs"
 NOTEBOOK = "make notebooks NOTEBOOKS=notebooks/{}.ipynb"
 FAILURES = NOTEBOOK.format("06_experiments")
 
@@ -55,7 +50,7 @@ PANELS = (
 
 def changed_settings(run_dir, config):
     """What differs from the defaults of `train` and of the nets' builders, as `name value` strings."""
-    used, defaults = config["settings"], dcgan.train.__kwdefaults__
+    used, defaults = config["settings"], train.__kwdefaults__
     expected = {**defaults, "losses": [loss.__name__ for loss in defaults["losses"]],
                 "generator_learning_rate": used["learning_rate"]}
     names = [name for name in used if name in expected and name not in ("seed", "picture_every", "measuring_net")]
@@ -84,7 +79,7 @@ def caption_and_grid(panel, outputs):
     if not last_written.exists():
         raise FileNotFoundError(f"{last_written} is not there: the run is not finished")
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    settings, history = config["settings"], dcgan.load_history(run_dir).set_index("epoch")
+    settings, history = config["settings"], load_history(run_dir).set_index("epoch")
     distances = history["frechet_distance"].dropna()
     epoch = distances.idxmin() if panel.epoch == "best" and len(distances) else history.index[-1]
     height, width, channels = settings["data"]["image_shape"]
@@ -99,7 +94,7 @@ def caption_and_grid(panel, outputs):
                      f"({settings['measuring_net']})")
     else:
         lines.append("no distance measured")
-    return lines, imageio.imread(run_dir / "grids" / f"epoch_{epoch:04d}.png")
+    return lines, imageio.imread(grid_path(run_dir, epoch))
 
 
 def draw(panels, outputs=OUTPUTS):
@@ -130,7 +125,7 @@ def main(panels=PANELS, outputs=OUTPUTS, name="gallery.png"):
     if len(missing) == len({panel.folder for panel in panels}):
         sys.exit("\n".join(["No finished run is there yet, so no gallery was written. What makes the runs:", *missing]))
     figure.savefig(outputs / name, dpi=110, metadata={"Description": captions, "Software": None})
-    print(f"{dcgan.shown_path(outputs / name)}: {len(panels)} panels, {(outputs / name).stat().st_size:,} bytes")
+    print(f"{shown_path(outputs / name)}: {len(panels)} panels, {(outputs / name).stat().st_size:,} bytes")
     if missing:
         print("\n".join(["Not there, or not finished, and what makes it:", *missing]))
 

@@ -1,27 +1,25 @@
 """Train a measuring net on labelled images: `make measuring-net DATASET=path`, or a name that `load_dataset` knows.
 
 With `SHIP=mnist-1` the net becomes one that ships with the course under this name: trained on the whole training set,
-tested on the test set, copied beside the others. Its line for `_MEASURING_NETS` in dcgan_utils.py is printed.
+tested on the test set, copied beside the others. Its line for `NAMED_NETS` in lab/measuring_net.py is printed.
 """
 
 import hashlib
 import shutil
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import dcgan_utils as dcgan
+from lab.datasets import load_dataset
+from lab.files import run_folder
+from lab.measuring_net import train_measuring_net
 
 
 def main(dataset, ship=""):
-    data = dcgan.load_dataset(dataset)
-    held_out = dcgan.load_dataset(dataset, split="test") if ship else None
-    net = dcgan.train_measuring_net(data, held_out=held_out)
+    data = load_dataset(dataset)
+    held_out = load_dataset(dataset, split="test") if ship else None
+    net = train_measuring_net(data, held_out=held_out)
     print(f"{net.name}: {net.accuracy:.2%} of the held-out images right")
     if ship:
-        folder = dcgan.run_folder("measuring_nets")
+        folder = run_folder("measuring_nets")
         path = shutil.copyfile(folder / f"{net.name}.npz", folder / f"{ship}.npz")
         print(f'"{data.name}": ("{ship}", "{hashlib.sha256(path.read_bytes()).hexdigest()}"),')
 

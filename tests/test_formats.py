@@ -1,0 +1,396 @@
+"""Files of images: .npz, .csv, folders, and every kind of damage."""
+
+import gzip
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from lab import datasets
+
+
+def truncate(path, share=0.6):
+    path.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+
+
+def save_npz(tmp_path, **arrays):
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path / "data.npz"
+
+
+@pytest.mark.parametrize("shape", [(6, 16, 16), (6, 16, 16, 1), (6, 16, 16, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_npz_of_three_or_four_dimensions(shape, dtype, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+    dataset = datasets.load_dataset(save_npz(tmp_path, x_train=images, y_train=np.array([[0], [1], [2], [0], [0], [2]])))
+    assert dataset.images.dtype == np.uint8 and dataset.image_shape == (16, 16, shape[3] if len(shape) == 4 else 1)
+    np.testing.assert_array_equal(dataset.images.reshape(shape), images)
+    assert dataset.counts == {"0": 3, "1": 1, "2": 2} and dataset.labels.dtype == np.uint8
+
+
+def test_npz_without_labels_has_none(tmp_path, make_images):
+    dataset = datasets.load_dataset(save_npz(tmp_path, x_train=make_images(5)))
+    assert dataset.labels is None and dataset.counts == {"all": 5}
+
+
+@pytest.mark.parametrize("arrays, message", [
+    (dict(images=np.zeros((2, 8, 8), np.uint8), labels=np.zeros(2)), "x_train.*images, labels"),
+    (dict(x_train=np.zeros((2, 8, 8), np.float32)), "float32"),
+    (dict(x_train=np.full((2, 8, 8), -1)), "-1"),
+    (dict(x_train=np.full((2, 8, 8), 256)), "256"),
+    (dict(x_train=np.zeros((2, 64), np.uint8)), "shape"),
+    (dict(x_train=np.zeros((2, 8, 8, 2), np.uint8)), "channels"),
+    (dict(x_train=np.zeros((0, 8, 8), np.uint8)), "no images"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.zeros(3, np.uint8)), "labels"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.array([0.0, 1.0])), "labels"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.array([0, 256])), "labels"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.array([0, -1])), "labels"),
+], ids=lambda value: None if isinstance(value, dict) else value)
+def test_npz_of_other_content_is_refused(arrays, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"data\.npz.*{message}"):
+        datasets.load_dataset(save_npz(tmp_path, **arrays))
+
+
+class Payload:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_npz_with_pickled_objects_is_refused_and_never_unpickled(tmp_path):
+    trace = tmp_path / "was-run"
+    path = save_npz(tmp_path, x_train=np.array([Payload(str(trace))], dtype=object))
+    with pytest.raises(ValueError, match=r"data\.npz.*pickled"):
+        datasets.load_dataset(path)
+    assert not trace.exists()
+    with np.load(path, allow_pickle=True) as archive:
+        archive["x_train"][0].close()
+    assert trace.exists(), "the payload is a dud, so this test proved nothing"
+
+
+@pytest.mark.parametrize("content", ["truncated", "empty", "one flipped byte", "an .npy array", "text"])
+def test_damaged_npz_is_named(content, tmp_path, make_images):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x_train=make_images(50))
+    good = bytearray(path.read_bytes())
+    if content == "truncated":
+        path.write_bytes(good[:len(good) // 2])
+    elif content == "empty":
+        path.write_bytes(b"")
+    elif content == "one flipped byte":
+        good[len(good) // 2] ^= 0xFF
+        path.write_bytes(good)
+    elif content == "an .npy array":
+        with open(path, "wb") as file:
+            np.save(file, make_images(2))
+    else:
+        path.write_text("<html>404 not found</html>")
+    with pytest.raises(ValueError, match=r"data\.npz"):
+        datasets.load_dataset(path)
+
+
+SIDE = 4
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (7, SIDE * SIDE))
+
+
+LABELS = np.array([3, 0, 1, 1, 2, 3, 0])
+
+
+PIXEL_NAMES = [f"pixel{i}" for i in range(SIDE * SIDE)]
+
+
+def csv_text(header=True, labels=True, pixels=PIXELS, names=PIXEL_NAMES):
+    lines = [",".join(["label"] * labels + list(names))] if header else []
+    for label, row in zip(LABELS, pixels):
+        lines.append(",".join(map(str, ([label] if labels else []) + list(row))))
+    return "\n".join(lines) + "\n"
+
+
+def write_csv(tmp_path, text, name="train.csv"):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("header, name", [(True, "train.csv"), (False, "train.csv"), (True, "train.csv.gz")])
+def test_csv_with_labels(header, name, tmp_path):
+    dataset = datasets.load_dataset(write_csv(tmp_path, csv_text(header), name))
+    np.testing.assert_array_equal(dataset.images, PIXELS.reshape(-1, SIDE, SIDE, 1))
+    np.testing.assert_array_equal(dataset.labels, LABELS)
+    assert dataset.images.dtype == np.uint8 and dataset.counts == {"0": 2, "1": 2, "2": 1, "3": 2}
+
+
+def test_csv_of_pixels_only_has_no_labels(tmp_path):
+    dataset = datasets.load_dataset(write_csv(tmp_path, csv_text(labels=False), "test.csv"))
+    np.testing.assert_array_equal(dataset.images, PIXELS.reshape(-1, SIDE, SIDE, 1))
+    assert dataset.labels is None
+
+
+def changed(value):
+    pixels = PIXELS.astype(object)
+    pixels[2, 5] = value
+    return csv_text(pixels=pixels)
+
+
+@pytest.mark.parametrize("text, message", [
+    (changed(""), "pixel5.*empty"),
+    (changed("0.5"), "pixel5.*whole"),
+    (changed("x"), "pixel5"),
+    (changed("-1"), "-1"),
+    (changed("256"), "256"),
+    (csv_text(names=[f"feature{i}" for i in range(SIDE * SIDE)]), "feature0.*wanted label,pixel1"),
+    (csv_text(pixels=PIXELS[:, :-1], names=PIXEL_NAMES[:-1]), "16 in all.*square"),
+    (csv_text(header=False, pixels=PIXELS[:, :-1]), "square"),
+    (csv_text().replace("label", "id", 1), "id, pixel0.*wanted label"),
+    (csv_text().splitlines()[0] + "\n", ""),
+    (csv_text() + "1,2,3,4" + ",5" * 40 + "\n", "not readable"),
+    ("", "not readable"),
+], ids=["empty cell", "fraction", "letter", "negative", "above 255", "other names", "not square",
+        "not square, no header", "id column", "header only", "ragged", "empty file"])
+def test_csv_of_other_content_is_refused(text, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"train\.csv: .*{message}"):
+        datasets.load_dataset(write_csv(tmp_path, text))
+
+
+def test_csv_with_a_missing_label_is_refused(tmp_path):
+    lines = csv_text().splitlines()
+    lines[3] = lines[3][lines[3].index(","):]
+    with pytest.raises(ValueError, match=r"train\.csv.*labels"):
+        datasets.load_dataset(write_csv(tmp_path, "\n".join(lines)))
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def save_image(image, path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+
+
+def stripes(width, height, *colours):
+    """Vertical stripes of equal width."""
+    image = np.zeros((height, width, 3), np.uint8)
+    for i, colour in enumerate(colours):
+        image[:, width * i // len(colours):width * (i + 1) // len(colours)] = colour
+    return Image.fromarray(image)
+
+
+def load_one(folder, image, name="one.png", size=16, **options):
+    save_image(image, folder / name, **options)
+    return datasets.load_dataset(folder, image_size=size).images[0]
+
+
+def test_sub_folders_are_the_classes(tmp_path):
+    for name, colour in (("dogs/b.png", 10), ("cats/a.png", 20), ("cats/more/c.JPG", 30), ("dogs/a.png", 40)):
+        save_image(np.full((9, 9), colour, np.uint8), tmp_path / name, quality=100)
+    (tmp_path / "notes.txt").write_text("no image")
+    dataset = datasets.load_dataset(tmp_path, image_size=8)
+    assert dataset.class_names == ("cats", "dogs") and dataset.counts == {"cats": 2, "dogs": 2}
+    found = zip(dataset.labels.tolist(), dataset.images[:, 4, 4, 0].tolist())
+    assert sorted(found) == [(0, 20), (0, 30), (1, 10), (1, 40)]
+    assert dataset.image_shape == (8, 8, 1)
+
+
+def test_loose_images_have_no_labels(tmp_path, make_images):
+    for i, image in enumerate(make_images(3)):
+        save_image(image[..., 0], tmp_path / f"{i}.png")
+    dataset = datasets.load_dataset(str(tmp_path), image_size=16)
+    np.testing.assert_array_equal(dataset.images, make_images(3))
+    assert dataset.labels is None
+
+
+def test_loose_images_beside_sub_folders_are_refused(tmp_path):
+    for name in ("cats/a.png", "stray.png"):
+        save_image(np.zeros((9, 9), np.uint8), tmp_path / name)
+    with pytest.raises(ValueError, match="stray.png"):
+        datasets.load_dataset(tmp_path)
+
+
+def test_greys_stay_grey_in_every_mode(tmp_path):
+    grey = Image.fromarray(np.full((16, 16), 200, np.uint8))
+    for mode in ("L", "LA", "RGB", "RGBA", "P"):
+        save_image(grey.convert(mode), tmp_path / f"{mode}.png")
+    save_image(grey.convert("1", dither=Image.Dither.NONE), tmp_path / "z.png")
+    dataset = datasets.load_dataset(tmp_path, image_size=16)
+    assert dataset.image_shape == (16, 16, 1)
+    assert dataset.images[:, 0, 0, 0].tolist() == [200] * 5 + [255]
+
+
+def test_one_colour_image_makes_all_of_them_rgb(tmp_path):
+    save_image(np.full((16, 16), 200, np.uint8), tmp_path / "a.png")
+    save_image(stripes(16, 16, RED), tmp_path / "b.png")
+    images = datasets.load_dataset(tmp_path, image_size=16).images
+    assert images.shape == (2, 16, 16, 3)
+    assert images[0, 3, 3].tolist() == [200] * 3 and images[1, 3, 3].tolist() == list(RED)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_image_is_cropped_to_its_central_square(upright, tmp_path):
+    image = stripes(96, 32, RED, GREEN, BLUE)
+    pixels = load_one(tmp_path, image.rotate(90, expand=True) if upright else image)
+    assert abs(pixels.astype(int) - GREEN).max() < 40 and (pixels[4:-4, 4:-4] == GREEN).all()
+
+
+@pytest.mark.parametrize("size", [8, 16, 24, 50])
+def test_image_is_resized_and_not_mirrored(size, tmp_path):
+    pixels = load_one(tmp_path, stripes(24, 24, RED, BLUE), size=size)
+    assert pixels.shape == (size, size, 3)
+    assert abs(pixels[:, 1].astype(int) - RED).max() < 3 and abs(pixels[:, -2].astype(int) - BLUE).max() < 3
+
+
+def test_resizing_smooths_instead_of_dropping_pixels(tmp_path):
+    checkers = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    pixels = load_one(tmp_path, checkers, size=16)
+    assert abs(pixels[2:-2, 2:-2].astype(int) - 127).max() < 16
+
+
+def test_transparency_is_put_on_white(tmp_path):
+    image = np.zeros((16, 16, 4), np.uint8)
+    image[..., 0] = 255
+    image[8:, :, 3] = 128
+    pixels = load_one(tmp_path, image)
+    assert pixels[2, 2].tolist() == [255, 255, 255]
+    assert pixels[-2, 2].tolist() == [255, 127, 127]
+
+
+def test_palette_image_keeps_its_colours_and_its_transparency(tmp_path):
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([0, 0, 0, 10, 120, 230])
+    image.paste(0, (0, 0, 8, 16))
+    pixels = load_one(tmp_path, image, transparency=0)
+    assert pixels[5, 1].tolist() == [255, 255, 255] and pixels[5, -2].tolist() == [10, 120, 230]
+
+
+def test_sixteen_bit_image_is_scaled_and_not_clipped(tmp_path):
+    levels = np.array([0, 10, 100, 127, 200, 255])
+    image = np.repeat(levels * 257, 4)[None].repeat(24, axis=0).astype(np.uint16)
+    pixels = load_one(tmp_path, image, size=24)
+    assert pixels.shape == (24, 24, 1) and pixels[12, ::4, 0].tolist() == levels.tolist()
+
+
+def test_photo_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise
+    pixels = load_one(tmp_path, stripes(32, 32, (0, 0, 0), (255, 255, 255)), "photo.jpg", exif=exif, quality=95)
+    assert pixels[:6].max() < 30 and pixels[-6:].min() > 225
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_unreadable_image_is_named(truncated, tmp_path, make_images):
+    save_image(make_images(1)[0, ..., 0], tmp_path / "good.png")
+    save_image(make_images(1, 64)[0, ..., 0], tmp_path / "torn.png")
+    if truncated:
+        truncate(tmp_path / "torn.png")
+    else:
+        (tmp_path / "torn.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"torn\.png.*not readable as an image"):
+        datasets.load_dataset(tmp_path)
+
+
+def test_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match=r"no images.*\.png"):
+        datasets.load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, -1, 16.0, "16", True])
+def test_illegal_image_size_is_refused(size, tmp_path):
+    save_image(np.zeros((9, 9), np.uint8), tmp_path / "a.png")
+    with pytest.raises(ValueError, match="image_size is"):
+        datasets.load_dataset(tmp_path, image_size=size)
+
+
+def test_npz_without_test_images_says_so(tmp_path, make_images):
+    path = save_npz(tmp_path, x_train=make_images(5))
+    with pytest.raises(ValueError, match=r"data\.npz: has no array 'x_test' \(its arrays: x_train\)"):
+        datasets.load_dataset(path, split="test")
+
+
+def test_folder_and_csv_have_no_split(tmp_path):
+    save_image(np.zeros((9, 9), np.uint8), tmp_path / "folder" / "a.png")
+    for path in (tmp_path / "folder", write_csv(tmp_path, csv_text()), write_csv(tmp_path, csv_text(), "train.csv.gz")):
+        with pytest.raises(ValueError, match=f"{path.name}: .*no split of its own"):
+            datasets.load_dataset(path, split="test")
+        assert datasets.load_dataset(path, split="train").name == ""
+
+
+@pytest.fixture
+def house_numbers(make_images):
+    """20 images `(20, 32, 32, 3)` and SVHN's labels for them: 1 to 10, as `(20, 1)`."""
+    return make_images(20, 32, 3), (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]
+
+
+def write_mat(path, images, labels, **options):
+    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels}, **options)
+    return path
+
+
+def test_axes_and_labels_are_put_in_order(tmp_path, house_numbers):
+    images, labels = house_numbers
+    data = datasets.load_dataset(write_mat(tmp_path / "train_32x32.mat", images, labels))
+    np.testing.assert_array_equal(data.images, images)
+    np.testing.assert_array_equal(data.labels, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 2)
+    assert data.class_names == tuple("0123456789") and data.images.flags.c_contiguous
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.9, 0.999])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_truncated_file_is_named(share, compressed, tmp_path, house_numbers):
+    path = write_mat(tmp_path / "train_32x32.mat", *house_numbers, do_compression=compressed)
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"train_32x32\.mat: (corrupt or truncated|has no )"):
+        datasets.load_dataset(path)
+
+
+@pytest.mark.parametrize("content", [b"text, no .mat file at all", bytes(500), bytes(124) + b"\x00\x02IM"],
+                         ids=["text", "zeros", "version 7.3"])
+def test_file_of_another_kind_is_named(content, tmp_path):
+    path = tmp_path / "train_32x32.mat"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train_32x32\.mat: corrupt or truncated, or not in the format of MATLAB 5 "):
+        datasets.load_dataset(path)
+
+
+@pytest.mark.parametrize("kept, message", [("y", "has no X"), ("X", "has no y"), ("", "has no X and no y")])
+def test_missing_array_is_named_with_those_there_are(kept, message, tmp_path, house_numbers):
+    arrays = {"X": house_numbers[0].transpose(1, 2, 3, 0), "y": house_numbers[1], "other": 1}
+    scipy.io.savemat(tmp_path / "a.mat", {name: arrays[name] for name in ("other", *kept)})
+    with pytest.raises(ValueError, match=rf"a\.mat: {message} \(it has .*other.*\); wanted the layout of SVHN"):
+        datasets.load_dataset(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (3, 1, 2, 0)])
+def test_other_axes_are_refused(axes, tmp_path, house_numbers):
+    scipy.io.savemat(tmp_path / "a.mat", {"X": house_numbers[0].transpose(axes), "y": house_numbers[1]})
+    with pytest.raises(ValueError, match=r"X has the shape \(.*\); wanted \(side, side, 3, n\)"):
+        datasets.load_dataset(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("labels", [
+    pytest.param(labels, id=name) for name, labels in {
+        "a 0": np.arange(20), "up to 20": np.arange(1, 21), "one too few": np.ones(19), "fractions": np.full(20, 1.5),
+        "NaN": np.full(20, np.nan)}.items()])
+def test_other_labels_are_refused(labels, tmp_path, house_numbers):
+    write_mat(tmp_path / "a.mat", house_numbers[0], labels)
+    with pytest.raises(ValueError, match="wanted a whole number from 1 to 10 for each, 10 for the digit 0"):
+        datasets.load_dataset(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("images, message", [
+    (lambda images: images / 255.0, "float64"), (lambda images: images.astype(int) + 200, "range from")])
+def test_other_pixels_are_refused(images, message, tmp_path, house_numbers):
+    write_mat(tmp_path / "a.mat", images(house_numbers[0]), house_numbers[1])
+    with pytest.raises(ValueError, match=message):
+        datasets.load_dataset(tmp_path / "a.mat")
+
+
+def test_a_mat_file_has_no_split(tmp_path, house_numbers):
+    with pytest.raises(ValueError, match="load the test images by their own path"):
+        datasets.load_dataset(write_mat(tmp_path / "a.mat", *house_numbers), split="test")
