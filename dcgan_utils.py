@@ -3,15 +3,10 @@
 One section per notebook, 01 to 04, in their order. Images are uint8 arrays `(n, height, width, channels)` outside the
 nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0. Importing this
 module does no work: nothing is seeded, downloaded or configured.
-
-    generator, discriminator = build_generator(), build_discriminator()
-    step = make_train_step(generator, discriminator, Adam(1.5e-3, 0.0, 0.99), Adam(1.5e-3, 0.0, 0.99))
-    train_loop(make_steps(step, images, latent_dim=64), generator, len(images), epochs=10)
 """
 
 import itertools
 import math
-import re
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -25,14 +20,16 @@ __all__ = [
     "to_model_range", "to_uint8", "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "make_noise",
     "build_generator", "MinibatchStatistics", "build_discriminator", "METRICS", "discriminator_loss", "generator_loss",
     "make_train_step", "make_average", "make_steps", "batches_of", "train_loop", "run_in_batches", "generate_images",
-    "make_grid", "save_gif", "plot_images", "plot_history", "plot_architecture",
+    "make_grid", "save_gif", "plot_images", "plot_history",
 ]
 
 
 # 01 Data -------------------------------------------------------------------------------------------------------
+
 def to_model_range(images):
     """uint8 pixels, 0 to 255, to a float32 tensor of the same shape in [-1, 1], the range of tanh."""
     return tf.cast(images, tf.float32) / 127.5 - 1.0
+
 
 def to_uint8(images):
     """Finite float32 images in [-1, 1] to a uint8 array of the same shape, 0 to 255; values outside are clipped."""
@@ -42,6 +39,7 @@ def to_uint8(images):
     if not np.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values, which cannot be shown as pixels.")
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
 
 # 02 Generator --------------------------------------------------------------------------------------------------
 
@@ -56,10 +54,9 @@ def check_positive(**values):
 
 
 def check_image_shape(image_shape):
-    """Check `(side, side, channels)`, side of `LEGAL_SIDES`, 1 or 3 channels, and say how nets get there by doubling.
+    """Check `(side, side, channels)`, side of `LEGAL_SIDES`, 1 or 3 channels; say how nets get there by doubling.
 
-    Returns `(start, doublings)`, the side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2),
-    32 is (4, 3), 64 is (4, 4).
+    Returns `(start, doublings)`, the side of the smallest feature map, 4 to 7, and how often it doubles: 28 is (7, 2).
     """
     shape = tuple(image_shape) if isinstance(image_shape, (tuple, list)) else (image_shape,)
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in LEGAL_SIDES or shape[2] not in (1, 3):
@@ -70,12 +67,11 @@ def check_image_shape(image_shape):
         start, doublings = start // 2, doublings + 1
     return start, doublings
 
-def make_noise(count, latent_dim, *, seed, step=-1):
-    """Standard normal noise, float32 `(count, latent_dim)`: the same for the same seed and step, always.
 
-    Step -1 is for pictures: training counts its steps from 0.
-    """
+def make_noise(count, latent_dim, *, seed, step=-1):
+    """Standard normal noise, float32 `(count, latent_dim)`, decided by seed and step alone; step -1 is for pictures."""
     return tf.random.stateless_normal([count, latent_dim], tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]))
+
 
 def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinements=3, kernel_size=4,
                     batch_norm=True, seed=0):
@@ -118,6 +114,7 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
                                      kernel_initializer=initial(), dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="generator")
 
+
 # 03 Discriminator ----------------------------------------------------------------------------------------------
 
 @keras.saving.register_keras_serializable(package="dcgan_utils")
@@ -143,6 +140,7 @@ class MinibatchStatistics(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] + 1)
+
 
 def check_share(**values):
     """Refuse arguments that are not numbers from 0 to below 1."""
@@ -192,6 +190,7 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
                            dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="discriminator")
 
+
 # 04 Training ---------------------------------------------------------------------------------------------------
 
 METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mean", "d_fake_mean")
@@ -206,6 +205,7 @@ def discriminator_loss(real_logits, fake_logits):
     return (tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(real_logits), real_logits))
             + tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.zeros_like(fake_logits), fake_logits)))
 
+
 def generator_loss(fake_logits):
     """Binary cross-entropy of generated images labelled 1, the non-saturating loss: a scalar, in nats.
 
@@ -214,20 +214,18 @@ def generator_loss(fake_logits):
     """
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(fake_logits), fake_logits))
 
+
 def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer,
                     losses=(discriminator_loss, generator_loss)):
     """Make a fresh `tf.function` that trains both nets on one batch; several can live side by side.
 
-    Args:
-        generator_optimizer, discriminator_optimizer: Keras optimisers of their own, such as `Adam(1e-3)`; built here.
-        losses: two functions as `discriminator_loss(real_logits, fake_logits)` and `generator_loss(fake_logits)`, of
-            TensorFlow's operations alone: `tf.cond` in place of an `if` on a tensor.
+    Each net has a Keras optimiser of its own, which is built here. Losses are functions of logits, as the two above, of
+    TensorFlow's operations alone: `tf.cond` in place of an `if` on a tensor.
 
     Returns:
         `train_step(real, noise)`: images, float32 `(batch, height, width, channels)` in [-1, 1], and as many noise
-        vectors, float32 `(batch, latent_dim)`, a batch of any size. It returns a dict of the scalars `METRICS`: both
-        losses, the shares of real and of generated images that the discriminator judged rightly, and its mean
-        probability of "real" for either.
+        vectors, float32 `(batch, latent_dim)`. It returns a dict of the scalars `METRICS`: both losses, the shares of
+        real and of generated images that were judged rightly, and the mean probability of "real" for either.
     """
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
@@ -273,10 +271,8 @@ def make_average(generator, averaged_generator, averaging=0.999):
 def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step: None):
     """Make a `tf.function` that takes several steps in one call, since each call costs time, too.
 
-    Args:
-        images: all training images, uint8 `(n, height, width, channels)`.
-        seed: of the noise, drawn anew for each step from (seed, step).
-        after_step: called with the number of each step, an int64 tensor, such as what `make_average` returns.
+    Of all training images, uint8 `(n, height, width, channels)`; noise is drawn anew for each step from (seed, step).
+    `after_step` is called with the number of each step, an int64 tensor, such as what `make_average` returns.
 
     Returns:
         `steps(indices, first_step)`: which images make the batch of each step, int32 `(steps, batch)`, and the number
@@ -320,8 +316,8 @@ def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callba
         steps: what `make_steps` returns.
         generator: the callbacks' `model`; one that sets its `stop_training` ends the training after the epoch.
         count: how many training images there are, at least `batch_size`.
-        callbacks: Keras callbacks. Epochs count from 0; an epoch's logs are `METRICS`, means over its images, a
-            batch's the means over the steps of a call, and `loss`, the sum of both losses.
+        callbacks: Keras callbacks. Epochs count from 0. An epoch's logs are `METRICS`, means over its images; a
+            batch's are means over the steps of a call, and `loss`, the sum of both losses.
         initial_epoch: epochs that were trained before.
     """
     callbacks, generator.stop_training = keras.callbacks.CallbackList(list(callbacks), model=generator), False
@@ -349,14 +345,15 @@ def run_in_batches(model, inputs, size=500):
 
 def generate_images(generator, count=10_000, *, seed=0):
     """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
+    check_positive(count=count)
     return to_uint8(run_in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
 
 
 def _check_pictures(images):
     if getattr(images, "dtype", None) != np.uint8 or images.ndim != 4 or images.size == 0:
-        raise ValueError(f"images are {getattr(images, 'dtype', type(images).__name__)} of shape "
-                         f"{getattr(images, 'shape', '?')}; wanted uint8 (n, height, width, channels), n at least 1; "
-                         "to_uint8 converts from [-1, 1].")
+        found = f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', '?')}"
+        raise ValueError(f"images are {found}; wanted uint8 (n, height, width, channels), n at least 1; to_uint8 "
+                         "converts from [-1, 1].")
 
 
 def make_grid(images, columns=8, padding=2):
@@ -368,14 +365,11 @@ def make_grid(images, columns=8, padding=2):
     grid = tiles.reshape(-1, columns, height, width, channels).swapaxes(1, 2).reshape(-1, columns * width, channels)
     return np.pad(grid, ((0, padding), (0, padding), (0, 0)), constant_values=64)
 
-def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000):
-    """Write frames as a GIF that loops, each with its caption above it, the last one held longer.
 
-    Args:
-        frames: uint8 arrays `(height, width)` or `(height, width, 3)`, all of one size, in their order.
-        path: of the file, ending in `.gif`.
-        captions: one string a frame.
-        milliseconds, last_milliseconds: how long a frame, and the last one, stays.
+def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000):
+    """Write frames as a GIF that loops, each with its caption above it, the last one held longer; never half a file.
+
+    `frames` are uint8 arrays `(height, width)` or `(height, width, 3)`, all of one size, `captions` a string for each.
     """
     frames = [np.asarray(frame).squeeze() for frame in frames]
     if (not frames or len(frames) != len(captions) or len({frame.shape for frame in frames}) > 1
@@ -390,9 +384,13 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
         ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
         drawn.append(np.asarray(image))
     durations = [milliseconds] * (len(drawn) - 1) + [last_milliseconds]
-    written = imageio.imwrite("<bytes>", drawn, extension=".gif", loop=0,
-                              duration=durations if len(drawn) > 1 else last_milliseconds)
-    Path(path).write_bytes(written)
+    partial = Path(path).with_name(f".partial-{Path(path).name}")
+    try:
+        imageio.imwrite(partial, drawn, duration=durations if len(drawn) > 1 else last_milliseconds, loop=0)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
 
 def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
     """A figure of images, uint8 `(n, height, width, channels)`, all on the same scale from 0 to 255.
@@ -415,7 +413,7 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
 
 
 def plot_history(history):
-    """A figure of a run's losses, accuracies, probabilities and distances, a DataFrame of `METRICS`, epoch and distance."""
+    """A figure of a run's losses, accuracies, probabilities and distances, from a DataFrame with one row an epoch."""
     measured = history.dropna(subset="frechet_distance")
     count = 3 if measured.empty else 4
     figure, axes = plt.subplots(1, count, figsize=(4.3 * count, 3.6), layout="constrained")
@@ -435,30 +433,4 @@ def plot_history(history):
     for axis in others:
         axis.plot(measured["epoch"], measured["frechet_distance"], marker=".")
         axis.set(title="Distance to the real images", xlabel="epoch", ylabel="Frechet distance", yscale="log")
-    return figure
-
-def plot_architecture(model):
-    """A drawing of a sequential model: a box for each shape, as tall as its side and as deep as its channels."""
-    stages = [("input", model.input_shape[1:])]
-    for layer in model.layers:
-        shape = tuple(layer.output.shape[1:])
-        if shape != stages[-1][1]:
-            stages.append((re.sub(r"_\d+$", "", layer.name), shape))
-    figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
-    largest = max((shape[0] for _, shape in stages if len(shape) == 3), default=1)
-    for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
-        tall, deep = (shape[0] / largest, shape[2]) if len(shape) == 3 else (0.12, shape[0])
-        height, width = 0.2 + 1.6 * tall, 0.08 + 0.12 * math.log2(deep + 1)
-        slant = 0.12 + 0.35 * tall
-        right, below, above = x + width, -height / 2, height / 2
-        front = [(x, below), (right, below), (right, above), (x, above)]
-        top = [(x, above), (right, above), (right + slant, above + slant), (x + slant, above + slant)]
-        side = [(right, below), (right + slant, below + slant), (right + slant, above + slant), (right, above)]
-        for polygon, colour in ((front, "#7fa8d9"), (top, "#b9d0ec"), (side, "#5b86bb")):
-            axis.add_patch(plt.Polygon(polygon, facecolor=colour, edgecolor="white"))
-        axis.text(x + width / 2, -1.25, " x ".join(map(str, shape)), ha="center", fontsize=9)
-        axis.text(x + width / 2, -1.5, name.replace("_", " "), ha="center", fontsize=8, color="grey")
-    axis.set(xlim=(-0.7, 2 * len(stages) - 0.4), ylim=(-1.7, 1.5), aspect="equal")
-    axis.axis("off")
-    axis.set_title(f"{model.name}: {model.count_params():,} parameters")
     return figure

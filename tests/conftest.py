@@ -35,6 +35,14 @@ collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 def pytest_configure(config):
     in_keras = "ignore:__array__ implementation doesn't accept:DeprecationWarning"
     config.addinivalue_line("filterwarnings", in_keras)
+    config.addinivalue_line("markers", "long: takes long; `make test-long` runs these, and `make test` the others")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(autouse=True)

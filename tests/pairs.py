@@ -1,4 +1,4 @@
-"""Two small nets with their train step, and what a step has to do, written out; for test_dcgan_utils_training.py and others."""
+"""Two small nets with their train step, and what a step has to do, written out; for the tests of steps."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from lab import runs
 
 
 def make_pair(pixels, *, averaging=0.999, noise_seed=0, optimizers=None, losses=None, **added):
-    """Nets, an averaged generator of other weights, and `step(indices, number)`; `added` is what a run adds to a step."""
+    """Nets, an averaged generator of other weights, `step(indices, number)`; `added` is what a run adds to a step."""
     nets = (dcgan.build_generator((16, 16, 1), 8, width=4, refinements=1),
             dcgan.build_discriminator((16, 16, 1), width=4))
     averaged = dcgan.build_generator((16, 16, 1), 8, width=4, refinements=1, seed=1)

@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 
-import bench
 import keras
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pytest
 
 import dcgan_utils as dcgan
 from conftest import ROOT
+from lab.commands import bench, contestants, tables, time_to_quality, trainers
 
 # Operations of a step
 
@@ -25,21 +25,21 @@ def test_operations_of_a_tiny_step_are_those_counted_by_hand():
     dense, transposed = 2 * 18, 3 * 3 * 4 * 4 * 2
     convolution, verdict = 3 * 3 * 4 * 4 * 3, 27
     products = 2 * dense + 3 * transposed + 5 * convolution + 7 * verdict
-    assert bench.step_operations(generator, discriminator, 5) == 2 * 5 * products == 32_850
+    assert trainers.step_operations(generator, discriminator, 5) == 2 * 5 * products == 32_850
 
 
 def test_operations_of_the_default_step():
     generator = 2 * 64 * 1568 + 3 * (49 * 16 * 32 * 16 + 3 * 196 * 9 * 16 * 16 + 196 * 16 * 16)
     discriminator = 5 * 196 * 16 * 16 + 7 * (49 * 16 * 16 * 32 + 49 * 9 * 33 * 32 + 1568)
-    assert (bench.step_operations(dcgan.build_generator(), dcgan.build_discriminator(), 64)
+    assert (trainers.step_operations(dcgan.build_generator(), dcgan.build_discriminator(), 64)
             == 128 * (generator + discriminator) == 1_529_765_888)
 
 
 def test_default_trainer_keeps_all_that_training_changes():
-    batch, _, averaged, variables = bench.default_trainer(seed=3)
+    _, averaged, variables = trainers.default_trainer(np.zeros((4, 28, 28, 1), np.uint8), seed=3)
     generator, discriminator = dcgan.build_generator(seed=3), dcgan.build_discriminator(seed=3)
     kept = {id(variable) for variable in variables}
-    assert batch == 64 and all(id(weight.value) in kept for weight in averaged.weights)
+    assert all(id(weight.value) in kept for weight in averaged.weights)
     for weight, other in zip(averaged.get_weights(), generator.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
     trainable = len(generator.trainable_variables) + len(discriminator.trainable_variables)
@@ -67,7 +67,7 @@ def test_time_to_quality_takes_the_first_measured_point_at_or_below():
         curve("tutorial", 0, falling(200, 100, 50, 40, 20)), curve("tutorial", 1, falling(200, 100, 50, 40, 20)),
         curve("default", 0, [150, 100, 130, 45, 60, 20, 3, 2], 15_000),
         curve("default", 1, [101, 99, 130, 51, 50, 20, 1, 2], 15_000)])
-    table = bench.time_to_quality(curves, SECONDS).set_index("frechet_distance")
+    table = time_to_quality.time_to_quality(curves, SECONDS).set_index("frechet_distance")
     assert table.index.tolist() == [100, 50, 40, 20, 2]
     assert table.tutorial_seconds.tolist() == [400, 800, 1600, 4000, 4000]
     assert table.default_low.tolist() == [8, 16, 24, 24, 28] and table.default_high.tolist() == [8, 20, 24, 24, 32]
@@ -80,7 +80,7 @@ def test_distances_to_reach_are_means_and_a_seed_that_misses_one_counts_with_its
     curves = pd.concat([curve("tutorial", 0, falling(200, 120, 50, 40, 20)),
                         curve("tutorial", 1, falling(200, 80, 60, 60, 60)[:20]),
                         curve("default", 0, [90, 60, 40]), curve("default", 1, [110, 56, 52])])
-    table = bench.time_to_quality(curves, SECONDS)
+    table = time_to_quality.time_to_quality(curves, SECONDS)
     assert table.frechet_distance.tolist() == [100, 55, 50], "50 epochs are not there for both seeds"
     assert table.tutorial_missed.tolist() == [0, 1, 1] and table.tutorial_seconds.tolist() == [600, 1200, 1200]
     assert table.default_missed.tolist() == [0, 0, 1] and table.default_seconds.tolist() == [24, 48, 48]
@@ -91,7 +91,7 @@ def test_printed_table_says_what_is_a_lower_bound_and_what_was_not_reached(capsy
     curves = pd.concat([curve("tutorial", 0, falling(200, 100, 50, 40, 20)),
                         curve("tutorial", 1, falling(200, 140, 60, 50, 30)),
                         curve("default", 0, [99, 30, 10]), curve("default", 1, [99, 20, 10])])
-    bench.print_time_to_quality(bench.time_to_quality(curves, SECONDS))
+    time_to_quality.print_time_to_quality(time_to_quality.time_to_quality(curves, SECONDS))
     lines = capsys.readouterr().out.splitlines()[-7:]
     assert lines[0].split("epochs")[1].split() == "120.00 600 (400 to 800) 16.0 38".split()
     assert lines[3].split("epochs")[1].split() == "25.00 >4000 40.0 (32.0 to 48.0) >100".split()
@@ -103,8 +103,8 @@ def test_printed_table_says_what_is_a_lower_bound_and_what_was_not_reached(capsy
 def test_figure_has_a_line_a_seed_and_one_a_distance_on_labelled_logarithmic_axes():
     curves = pd.concat([curve(nets, seed, falling(200, 100, 50, 40, 20))
                         for nets in ("tutorial", "default") for seed in range(3)])
-    table = bench.time_to_quality(curves, SECONDS)
-    axis = bench.plot_time_to_quality(curves, table, SECONDS).axes[0]
+    table = time_to_quality.time_to_quality(curves, SECONDS)
+    axis = time_to_quality.plot_time_to_quality(curves, table, SECONDS).axes[0]
     assert len(axis.lines) == 6 + 5 and (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
     assert "seconds" in axis.get_xlabel() and "Frechet" in axis.get_ylabel()
     assert sorted({line.get_xdata()[-1] for line in axis.lines[:6]}) == [50 * 16, 50 * 80]
@@ -114,18 +114,18 @@ def test_figure_has_a_line_a_seed_and_one_a_distance_on_labelled_logarithmic_axe
 # Rounds
 
 def test_ratios_are_medians_of_the_rounds_ratios():
-    assert bench.median_ratio([1, 20, 500], [1, 10, 100]) == 2
+    assert tables.median_ratio([1, 20, 500], [1, 10, 100]) == 2
     with pytest.raises(ValueError):
-        bench.median_ratio([1, 2], [1])
+        tables.median_ratio([1, 2], [1])
 
 
 def contestant(code):
-    return bench.Contestant(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'tests' / 'tools')!r})\n"
-                                                  f"import bench, time\n{code}")
+    return bench.Contestant(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'notebooks')!r})\n"
+                                                  f"import time\nfrom lab.commands import contestants\n{code}")
 
 
 def test_contestant_answers_when_it_is_asked_and_ends_when_it_is_closed():
-    process = contestant("bench.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
+    process = contestant("contestants.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
     assert process.first.keys() == {"seconds", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
     assert 0.1 <= process.ask()["seconds"] < 10
     process.close()
@@ -138,8 +138,9 @@ def test_contestant_that_fails_shows_why():
 
 
 def test_bench_needs_nothing_that_the_environment_of_pytorch_lacks():
-    code = "import sys, bench; sys.exit(bool({'tensorflow', 'keras', 'pandas', 'dcgan_utils'} & sys.modules.keys()))"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "tests" / "tools")
+    lacks = {"tensorflow", "keras", "pandas", "dcgan_utils"}
+    code = f"import sys; from lab.commands import contestants; sys.exit(bool({lacks!r} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "notebooks")
 
 
 def test_shares_of_time_count_operations_alone_on_their_threads_alone():
@@ -153,5 +154,5 @@ def test_shares_of_time_count_operations_alone_on_their_threads_alone():
         line = plane.lines.add(id=thread)
         for metadata_id, seconds in events:
             line.events.add(metadata_id=metadata_id, duration_ps=int(seconds * 1e12))
-    shares = bench.shares_of_time(trace, elapsed=2.5)
+    shares = contestants.shares_of_time(trace, elapsed=2.5)
     assert list(shares.items()) == [("MatMul", pytest.approx(3 / 5)), ("Relu", pytest.approx(0.5 / 5))]

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 
-import explorer
 import imageio.v3 as imageio
 import ipywidgets as widgets
 import keras
@@ -15,17 +14,20 @@ import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
-from lab import datasets, runs
+from lab import datasets, files, runs
+from lab.commands import explorer
+from lab.settings import describe
 
 layers = keras.layers
-EXAMPLE = explorer.ROOT / "outputs" / "explorer.html"
+EXAMPLE = files.ROOT / "outputs" / "explorer.html"
 
 
 @pytest.fixture(scope="module")
 def run_and_nets(tmp_path_factory, make_nets, make_images):
     """The folder of a small run, and its nets as they were at its end."""
     run_dir, nets = tmp_path_factory.mktemp("runs") / "small", make_nets(seed=3)
-    runs.train(*nets, datasets.Dataset(make_images(), source="</script> & co"), run_dir, epochs=2, batch_size=16, seed=3)
+    data = datasets.Dataset(make_images(), source="</script> & co")
+    runs.train(*nets, data, run_dir, epochs=2, batch_size=16, seed=3)
     return run_dir, nets
 
 
@@ -74,10 +76,10 @@ def test_page_needs_no_network(run_and_nets):
 
 
 def test_command_names_the_page_and_refuses_in_a_line(run_and_nets, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(RUNFOLDER, "run_folder", lambda name: shutil.copytree(run_and_nets[0], tmp_path / name))
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
+    shutil.copytree(run_and_nets[0], tmp_path / "mine")
     explorer.main("mine")
     assert re.search(r"mine/explorer\.html: [\d,]+ bytes", capsys.readouterr().out)
-    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
     with pytest.raises(SystemExit, match="generator.keras: there is no such file; train the run first"):
         explorer.main("none")
 
@@ -179,8 +181,8 @@ def test_discriminator_is_the_one_at_the_end_of_training(run_and_nets):
 def test_options_of_a_discriminator_are_seen_in_its_weights(options):
     net = dcgan.build_discriminator((32, 32, 3), seed=5, **options)
     settings = {"data": {"image_shape": [32, 32, 3]}, "seed": 5}
-    described = [settings.describe(other) for other in explorer._candidates([v.numpy() for v in net.variables], settings)]
-    assert described.count(settings.describe(net)) == 1
+    described = [describe(other) for other in explorer._candidates([v.numpy() for v in net.variables], settings)]
+    assert described.count(describe(net)) == 1
 
 
 def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and_nets, tmp_path):
@@ -199,7 +201,7 @@ def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and
 
 def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
     generator, sources = make_nets((28, 28, 1))[0], {}
-    for cell in nbformat.read(explorer.ROOT / "notebooks" / "05_evaluation.ipynb", as_version=4).cells:
+    for cell in nbformat.read(files.ROOT / "notebooks" / "05_evaluation.ipynb", as_version=4).cells:
         sources |= {name: cell.source for name in ("def spherical(", "widgets.VBox(") if name in cell.source}
     place = {"np": np, "dcgan": dcgan, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
              "directions": explorer.principal_directions(generator)}

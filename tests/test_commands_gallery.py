@@ -6,13 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
-import gallery
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from gallery import Panel
 from PIL import Image
 
+from lab.commands import gallery
+from lab.commands.gallery import Panel
 from train_small import train_small
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -249,7 +249,8 @@ def test_test_images_of_an_npz(name, file, data_dir, digits, offline):
     images, labels = digits
     np.savez(data_dir / file, x_train=images[:12], y_train=labels[:12], x_test=images[12:], y_test=labels[12:])
     which = name or data_dir / file
-    train, default, test = (datasets.load_dataset(which, **split) for split in ({"split": "train"}, {}, {"split": "test"}))
+    train, default, test = (datasets.load_dataset(which, **split)
+                            for split in ({"split": "train"}, {}, {"split": "test"}))
     np.testing.assert_array_equal(train.images, images[:12, ..., None])
     np.testing.assert_array_equal(default.images, train.images)
     np.testing.assert_array_equal(test.images, images[12:, ..., None])

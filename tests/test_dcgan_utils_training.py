@@ -269,7 +269,8 @@ def test_loop_tells_callbacks_by_keras_names_with_means_over_images(make_nets):
 
 def test_loop_goes_on_from_an_epoch_and_stops_when_it_is_told(make_nets):
     generator, _ = make_nets()
-    assert [event[1] for event in recorded(generator, epochs=4, initial_epoch=2) if event[0] == "on_epoch_end"] == [2, 3]
+    told = recorded(generator, epochs=4, initial_epoch=2)
+    assert [event[1] for event in told if event[0] == "on_epoch_end"] == [2, 3]
     told = recorded(generator, epochs=9, stop_after=1)
     assert [event[1] for event in told if event[0] == "on_epoch_end"] == [0, 1] and told[-1][0] == "on_train_end"
     assert len(recorded(generator, epochs=3)) > len(told), "stopped once, not for ever"

@@ -81,14 +81,14 @@ def test_distances_of_some_epochs_only_are_enough():
 
 @pytest.mark.parametrize("accuracy, verdict", [(0.65, "nothing wrong yet"), (0.995, "discriminator overpowers")])
 def test_without_a_distance_only_a_sure_discriminator_is_seen(accuracy, verdict):
-    diagnosis = diagnosis.diagnose_run(history([np.nan] * 6, accuracy=accuracy))
-    assert diagnosis.verdict == verdict
-    assert verdict != "nothing wrong yet" or "look at the grids" in diagnosis.evidence
+    said = diagnosis.diagnose_run(history([np.nan] * 6, accuracy=accuracy))
+    assert said.verdict == verdict
+    assert verdict != "nothing wrong yet" or "look at the grids" in said.evidence
 
 
 def test_it_is_said_in_words_with_evidence_and_advice():
-    diagnosis = diagnosis.diagnose_run(history([200, 80, 40, 30, 35, 45, 50, 60]))
-    verdict, advice = str(diagnosis).splitlines()
+    said = diagnosis.diagnose_run(history([200, 80, 40, 30, 35, 45, 50, 60]))
+    verdict, advice = str(said).splitlines()
     assert verdict == "diverged: the distance was 30.0 after epoch 4 and has been 50.0 or more of late."
     assert advice.startswith("What to try: ") and "learning rate" in advice
 

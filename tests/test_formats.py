@@ -23,7 +23,8 @@ def save_npz(tmp_path, **arrays):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_npz_of_three_or_four_dimensions(shape, dtype, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
-    dataset = datasets.load_dataset(save_npz(tmp_path, x_train=images, y_train=np.array([[0], [1], [2], [0], [0], [2]])))
+    labels = np.array([[0], [1], [2], [0], [0], [2]])
+    dataset = datasets.load_dataset(save_npz(tmp_path, x_train=images, y_train=labels))
     assert dataset.images.dtype == np.uint8 and dataset.image_shape == (16, 16, shape[3] if len(shape) == 4 else 1)
     np.testing.assert_array_equal(dataset.images.reshape(shape), images)
     assert dataset.counts == {"0": 3, "1": 1, "2": 2} and dataset.labels.dtype == np.uint8

@@ -31,7 +31,8 @@ def test_module_tests_and_notebooks_pass_ruff():
 
 @pytest.mark.parametrize("fault, name", [("import os\n", "F401"), ("x = 1\nassert y\n", "F821"),
                                          (f"x = '{'a' * 120}'\n", "E501"), ("import sys, os\nsys, os\n", "E401"),
-                                         ("def f(x=[]):\n    return x\n", "B006")])
+                                         ("def f(x=[]):\n    return x\n", "B006"),
+                                         ("from lab import files\n\nfiles._scratch_folder()\n", "SLF001")])
 def test_ruff_finds_what_it_is_there_for(fault, name, tmp_path):
     (tmp_path / "new.py").write_text(fault)
     found = ruff("--output-format=concise", tmp_path / "new.py")
@@ -48,7 +49,7 @@ def test_pre_commit_and_the_tests_use_the_same_ruff():
 # Texts for contributors and teachers
 
 @pytest.mark.parametrize("name", [".github/CONTRIBUTING.md", ".github/pull_request_template.md",
-                                  "notebooks/LESSON_PLAN.md", "tests/tools/gallery.py"])
+                                  "notebooks/LESSON_PLAN.md", "notebooks/lab/commands/gallery.py"])
 def test_commands_and_files_that_are_named_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))

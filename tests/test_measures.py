@@ -60,7 +60,8 @@ def test_frechet_distance_is_the_same_from_both_sides_and_in_float32():
     one, two = normal(400), normal(300, seed=1) @ rotation(8) * np.arange(1, 9) + 2
     distance = measures.frechet_distance(one, two)
     assert measures.frechet_distance(two, one) == pytest.approx(distance, rel=1e-6)
-    assert measures.frechet_distance(one.astype(np.float32), two.astype(np.float32)) == pytest.approx(distance, rel=1e-4)
+    one, two = one.astype(np.float32), two.astype(np.float32)
+    assert measures.frechet_distance(one, two) == pytest.approx(distance, rel=1e-4)
 
 
 def test_frechet_distance_of_singular_covariances():
@@ -113,7 +114,8 @@ def test_kernel_distance_is_the_unbiased_estimator_over_two_random_blocks():
 @pytest.mark.parametrize("count", [8, 64])
 def test_kernel_distance_is_right_on_average_however_few_the_images(shift, count):
     """In one dimension it is 3 a^2 + 3 b^2 + c^2, the differences of the first three moments."""
-    draws = [measures.kernel_distance(normal(count, 1, 2 * i), normal(count, 1, 2 * i + 1, shift))[0] for i in range(600)]
+    draws = [measures.kernel_distance(normal(count, 1, 2 * i), normal(count, 1, 2 * i + 1, shift))[0]
+             for i in range(600)]
     wanted = 3 * shift ** 2 + 3 * shift ** 4 + (3 * shift + shift ** 3) ** 2
     assert abs(np.mean(draws) - wanted) < 3.5 * np.std(draws) / np.sqrt(len(draws))
 
@@ -127,7 +129,8 @@ def test_kernel_distance_of_equal_distributions_is_0_within_its_error_and_of_shi
 
 
 def test_standard_error_of_the_kernel_distance_says_how_far_it_scatters():
-    draws = np.array([measures.kernel_distance(normal(1000, seed=2 * i), normal(1000, seed=2 * i + 1, mean=0.1), block=50)
+    distance = measures.kernel_distance
+    draws = np.array([distance(normal(1000, seed=2 * i), normal(1000, seed=2 * i + 1, mean=0.1), block=50)
                       for i in range(40)])
     assert np.std(draws[:, 0]) == pytest.approx(draws[:, 1].mean(), rel=0.35)
     few, many = (measures.kernel_distance(normal(n), normal(n, seed=1), block=50)[1] for n in (500, 4500))
@@ -198,9 +201,9 @@ def test_manifold_scores_are_what_their_definitions_say(neighbours, chunked, mon
     real, generated = normal(230, 4), normal(170, 4, seed=1) * 1.3 + 1.2
     chunks = []
     if chunked:
-        few_rows = functools.partial(dcgan.pairwise_distances_chunked,
+        few_rows = functools.partial(measures.pairwise_distances_chunked,
                                      reduce_func=lambda distances, _: chunks.append(len(distances)) or distances)
-        monkeypatch.setattr(dcgan, "pairwise_distances_chunked",
+        monkeypatch.setattr(measures, "pairwise_distances_chunked",
                             lambda *sets, working_memory: few_rows(*sets, working_memory=0.02))
     scores = measures.manifold_scores(real, generated, neighbours=neighbours)
     wanted = scores_by_definition(real, generated, neighbours)
@@ -268,7 +271,8 @@ def test_worse_images_do_not_look_copied():
 
 
 PAIRS = {function.__name__: function for function in (
-    measures.frechet_distance, measures.kernel_distance, measures.manifold_scores, measures.nearest_images, measures.memorisation)}
+    measures.frechet_distance, measures.kernel_distance, measures.manifold_scores, measures.nearest_images,
+    measures.memorisation)}
 
 
 SINGLES = {function.__name__: function for function in (

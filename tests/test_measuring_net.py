@@ -30,7 +30,8 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def untrained():
-    return measuring_net.MeasuringNet("untrained", measuring_net.build_measuring_net((16, 16, 1), 3), ("a", "b", "c"), 0.3)
+    model = measuring_net.build_measuring_net((16, 16, 1), 3)
+    return measuring_net.MeasuringNet("untrained", model, ("a", "b", "c"), 0.3)
 
 
 @pytest.mark.parametrize("image_shape", [(16, 16, 1), (28, 28, 1), (32, 32, 3), (20, 20, 3), (64, 64, 1)])
@@ -47,7 +48,8 @@ def test_measuring_net_of_every_size(image_shape):
 
 
 def test_measuring_nets_of_one_seed_are_the_same_and_of_two_are_not():
-    one, same, other = (measuring_net.build_measuring_net((16, 16, 1), 3, seed=seed).get_weights() for seed in (0, 0, 1))
+    one, same, other = (measuring_net.build_measuring_net((16, 16, 1), 3, seed=seed).get_weights()
+                        for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(one, same))
     assert not np.array_equal(one[0], other[0])
 

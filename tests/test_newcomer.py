@@ -88,9 +88,11 @@ def test_with_nowhere_to_fetch_from_the_first_cell_says_what_to_do(tmp_path, col
 
 
 def test_smoke_mode_leaves_outputs_alone(tmp_path):
-    script = ("import dcgan_utils as d; data = d.load_dataset('mnist'); folder = d.run_folder('mnist');"
+    script = ("import sys; sys.path.insert(0, 'notebooks'); from lab import datasets, files, runs;"
+              "import dcgan_utils as d;"
+              "data = datasets.load_dataset('mnist'); folder = files.run_folder('mnist');"
               "nets = d.build_generator(latent_dim=8, width=4), d.build_discriminator(width=4);"
-              "print(len(d.train(*nets, data, folder, tracking=False))); print(folder)")
+              "print(len(runs.train(*nets, data, folder, tracking=False))); print(folder)")
     before = sorted((ROOT / "outputs").iterdir())
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "DCGAN_SMOKE": "1"},
                           check=True, capture_output=True, text=True)

@@ -64,3 +64,13 @@ def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):
     assert {picture.get_clim() for picture in shown} == {(0, 255)}
     with pytest.raises(FileNotFoundError):
         pictures.plot_epochs(tmp_path, [1])
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_plot_architecture_names_every_shape_and_counts_the_parameters(which, make_nets):
+    model = make_nets()[which]
+    figure = pictures.plot_architecture(model)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    shapes = {tuple(model.input_shape[1:])} | {tuple(layer.output.shape[1:]) for layer in model.layers}
+    assert {" x ".join(map(str, shape)) for shape in shapes} <= set(texts)
+    assert f"{model.count_params():,}" in figure.axes[0].get_title()

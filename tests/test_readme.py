@@ -88,7 +88,8 @@ def test_every_notebook_has_a_row_and_every_section_named_is_there():
 def test_code_in_the_readme_runs(tmp_path, first_line, printed):
     codes = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
     code, = (code for code in codes if code.startswith(first_line))
-    environment = os.environ | {"DCGAN_SMOKE": "1", "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"DCGAN_SMOKE": "1", "WANDB_MODE": "disabled",
+                                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "notebooks")])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and len(codes) == 2, done.stderr
     assert re.search(printed, done.stdout.replace("\r", "\n"), flags=re.M | re.S)

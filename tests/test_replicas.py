@@ -14,10 +14,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import assert_same_run
 
-import dcgan_utils as dcgan
 from lab import replicas, runs
+from test_runs import assert_same_run
 
 SCRIPT = Path(__file__).with_name("train_replicas.py")
 
@@ -145,8 +144,8 @@ def gradients(nets, images, scale=None):
     if scale:
         optimizers = [keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale) for optimizer in optimizers]
     before = [weight.numpy() for net in nets for weight in net.trainable_weights]
-    step = dcgan.make_train_step(*nets, *optimizers, keras.models.clone_model(nets[0]))
-    step(images, np.arange(16, dtype=np.int32), 0)
+    steps, _ = runs.compose_step(*nets, optimizers, keras.models.clone_model(nets[0]), images)
+    steps(np.arange(16, dtype=np.int32)[None], 0)
     after = [weight.numpy() for net in nets for weight in net.trainable_weights]
     return np.concatenate([(new - old).ravel() for new, old in zip(after, before)]), optimizers
 

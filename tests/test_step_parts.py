@@ -1,4 +1,4 @@
-"""What is added to the step from outside: penalties, other weights of a loss, nets that rest, and losses of one's own."""
+"""What is added to the step from outside: losses and penalties, other weights of a loss, nets that rest."""
 
 import keras
 import numpy as np
@@ -36,7 +36,8 @@ def slope(discriminator, real, fake):
     {"losses": (asymmetric, squared)}, {"penalty": slope}, {"losses": (asymmetric, squared), "penalty": slope}],
     ids=["losses", "penalty", "both"])
 def test_step_follows_the_losses_and_the_penalty_it_is_given(options, pixels):
-    pair = make_pair(pixels, noise_seed=7, optimizers=[keras.optimizers.SGD(0.05), keras.optimizers.SGD(0.05)], **options)
+    optimizers = [keras.optimizers.SGD(0.05), keras.optimizers.SGD(0.05)]
+    pair = make_pair(pixels, noise_seed=7, optimizers=optimizers, **options)
     pair.discriminator.layers[-1].kernel.assign(pair.discriminator.layers[-1].kernel * 30)
     chosen, nets = indices(0, 12), (pair.generator, pair.discriminator)
     default, default_gradients = replay(pair, pixels, chosen, 3, seed=7)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lab import runs  # train_small says where it is
 from train_small import dcgan, optimise_graphs, small_data, small_measuring_net, small_nets
 
 optimise_graphs(True)  # it may reorder what replicas exchange
@@ -45,8 +46,8 @@ def ten_steps(strategy, path, build=synchronized):
             net.set_weights(original.get_weights())
         averaged = keras.models.clone_model(nets[0])
         optimizers = [keras.optimizers.Adam(1e-3, 0.0, 0.99) for _ in nets]
-        loop = dcgan.make_train_loop(dcgan.make_train_step(*nets, *optimizers, averaged), small_data())
-        metrics = loop(np.arange(160, dtype=np.int32).reshape(10, 16), 0).numpy()
+        steps, _ = runs.compose_step(*nets, optimizers, averaged, small_data())
+        metrics = steps(np.arange(160, dtype=np.int32).reshape(10, 16), 0).numpy()
     np.savez(path, *(weight for net in nets for weight in net.get_weights()), metrics=metrics)
 
 

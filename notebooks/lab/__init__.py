@@ -1,1 +1,1 @@
-"""The instruments of the later notebooks, one concern a module; notebook 00 to 04 teach what stands in dcgan_utils.py."""
+"""The instruments of the later notebooks, one concern a module; what notebooks 01 to 04 teach is in dcgan_utils.py."""

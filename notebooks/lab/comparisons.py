@@ -6,7 +6,7 @@ import scipy.stats
 
 
 def compare_experiments(results, base="base"):
-    """A table of experiments beside a base, from rows of `experiments.load_experiments`: a pandas DataFrame, one row an experiment.
+    """A table of experiments beside a base, from rows of `load_experiments`: a pandas DataFrame, one row an experiment.
 
     Each measure is shown as mean and standard deviation over the seeds. `ratio` is the geometric mean of the Frechet
     distances over that of the base, with its 95 % confidence interval by Welch's t-test on logarithms. `verdict` is

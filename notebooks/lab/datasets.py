@@ -83,7 +83,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             and Ubuntu package `dataset-fashion-mnist`; Keras' cache or download;
             `"svhn"`: Street View House Numbers, 73,257 colour images of 32 x 32 pixels: `train_32x32.mat` in
             `DCGAN_DATA_DIR`; Keras' cache; or a download of 182 MB (64 MB the test images), begun anew if it broke;
-            `"house_numbers_standin"`: see lab/house_numbers.py; written to `outputs/house_numbers_standin/` when first asked for;
+            `"house_numbers_standin"`: see `write_house_numbers`; kept in `outputs/house_numbers_standin/`;
             a path to a `.mat` file in the layout of SVHN;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
             a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey

@@ -47,7 +47,7 @@ def read_npz(path, split):
 
 
 def read_mat(path):
-    """`(images, labels)` of a file in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, where 10 stands for the digit 0."""
+    """`(images, labels)` in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, 10 for the 0."""
     with readable(path, "corrupt or truncated, or not in the format of MATLAB 5", "delete it and fetch it again"):
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
         found = [name for name, _, _ in scipy.io.whosmat(path)]

@@ -16,10 +16,11 @@ from lab.files import replacing
 def write_house_numbers(folder, digits, labels, count=20_000, *, seed=0):
     """Write images that look like house numbers, in the layout of SVHN, for a machine that cannot download SVHN.
 
-    Digits, uint8 `(n, 28, 28, 1)` with their labels, over patches of the two photographs that scikit-learn ships (china.jpg by Yann
-    Forget, flower.jpg by dany13, both CC BY): tinted, of different size, contrast, place and sharpness, half of them
-    with a part of another digit at a side. The same count, seed and digits give the same images. What they lack: the
-    fonts, fences and shadows of real houses, and real cameras' faults. So no number measured on them is one about SVHN.
+    Digits, uint8 `(n, 28, 28, 1)` with their labels, over patches of the two photographs that scikit-learn ships
+    (china.jpg by Yann Forget, flower.jpg by dany13, both CC BY): tinted, of different size, contrast, place and
+    sharpness, half of them with a part of another digit at a side. The same count, seed and digits give the same
+    images. What they lack: the fonts, fences and shadows of real houses, and real cameras' faults. So no number
+    measured on them is one about SVHN.
 
     The folder gets `train_32x32.mat`, `count` images, at least 10, and `test_32x32.mat`, a quarter as many, of other
     digits; an OSError if it cannot be written to.

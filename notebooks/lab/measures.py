@@ -12,6 +12,8 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
+from dcgan_utils import check_positive
+
 
 def check_features(at_least=2, **sets):
     """Refuse features that cannot be compared; give them back as float64 arrays."""
@@ -88,6 +90,7 @@ def manifold_scores(real, generated, *, neighbours=5):
     image. Kynkaanniemi et al. 2019, https://arxiv.org/abs/1904.06991 (k = 3); Naeem et al. 2020,
     https://arxiv.org/abs/2002.09797 (k = 5).
     """
+    check_positive(neighbours=neighbours)
     real, generated = check_features(at_least=neighbours + 1, real=real, generated=generated)
     real_radius, generated_radius = (
         NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(features).kneighbors()[0][:, -1]

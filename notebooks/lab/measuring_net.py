@@ -239,9 +239,10 @@ def evaluate(net, generated, training, held_out=None):
 class Distance(keras.callbacks.Callback):
     """Frechet distance and diversity of a generator during training, with each picture, and what measuring costs.
 
-    Of a fixed sample, smaller than usual. Diversity is the total variance of the features of generated images over that
-    of real ones: about 1 for images as different from each other as real ones are, 0 for one image again and again. Adds
-    `frechet_distance`, `diversity` and `measuring_seconds` to the logs of an epoch that is `due(epoch)`, counted from 1.
+    Of a fixed sample, smaller than usual. Diversity is the total variance of the features of generated images over
+    that of real ones: about 1 for images as different from each other as real ones are, 0 for one image again and
+    again. Adds `frechet_distance`, `diversity` and `measuring_seconds` to the logs of an epoch, counted from 1, that is
+    `due(epoch)`.
 
     Attributes:
         count: how many images are compared, a fifth of the real ones and at most 5,000.

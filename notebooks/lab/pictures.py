@@ -1,4 +1,7 @@
-"""Figures of runs and experiments: grids of epochs, grids and curves of many runs; used from notebook 04 on."""
+"""Figures: drawings of nets (02, 03), grids of epochs (04), grids and curves of many runs (from 06 on)."""
+
+import itertools
+import math
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
@@ -62,4 +65,31 @@ def plot_experiments(results, *, group="experiments", metrics=("frechet_distance
     for axis, metric in zip(axes[0], metrics):
         axis.set(xlabel="epoch", title=metric, yscale="log" if metric == "frechet_distance" else "linear")
     axes[0, 0].legend(fontsize=7)
+    return figure
+
+
+def plot_architecture(model):
+    """A drawing of a sequential model: a box for each shape, as tall as its side and as deep as its channels."""
+    stages = [("input", model.input_shape[1:])]
+    for layer in model.layers:
+        shape = tuple(layer.output.shape[1:])
+        if shape != stages[-1][1]:
+            stages.append((layer.name.rstrip("_0123456789"), shape))
+    figure, axis = plt.subplots(figsize=(1.7 * len(stages), 3), layout="constrained")
+    largest = max((shape[0] for _, shape in stages if len(shape) == 3), default=1)
+    for x, (name, shape) in zip(itertools.count(0, 2.0), stages):
+        tall, deep = (shape[0] / largest, shape[2]) if len(shape) == 3 else (0.12, shape[0])
+        height, width = 0.2 + 1.6 * tall, 0.08 + 0.12 * math.log2(deep + 1)
+        slant = 0.12 + 0.35 * tall
+        right, below, above = x + width, -height / 2, height / 2
+        front = [(x, below), (right, below), (right, above), (x, above)]
+        top = [(x, above), (right, above), (right + slant, above + slant), (x + slant, above + slant)]
+        side = [(right, below), (right + slant, below + slant), (right + slant, above + slant), (right, above)]
+        for polygon, colour in ((front, "#7fa8d9"), (top, "#b9d0ec"), (side, "#5b86bb")):
+            axis.add_patch(plt.Polygon(polygon, facecolor=colour, edgecolor="white"))
+        axis.text(x + width / 2, -1.25, " x ".join(map(str, shape)), ha="center", fontsize=9)
+        axis.text(x + width / 2, -1.5, name.replace("_", " "), ha="center", fontsize=8, color="grey")
+    axis.set(xlim=(-0.7, 2 * len(stages) - 0.4), ylim=(-1.7, 1.5), aspect="equal")
+    axis.axis("off")
+    axis.set_title(f"{model.name}: {model.count_params():,} parameters")
     return figure

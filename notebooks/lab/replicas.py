@@ -45,7 +45,7 @@ def on_all_replicas(make_step, losses, after_step=lambda step: None):
     Returns:
         `(train_step, after_step)`, to be handed to `dcgan_utils.make_steps`; metrics are means over the whole batch.
     """
-    strategy, this_replica = tf.distribute.get_strategy(), threading.local()  # replicas are traced in threads of their own
+    strategy, this_replica = tf.distribute.get_strategy(), threading.local()  # each replica is traced in its own thread
     train_step = make_step([with_weight(loss, lambda gradient: gradient * this_replica.share) for loss in losses])
 
     def step_of_replica(real, noise):

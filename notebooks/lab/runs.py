@@ -1,4 +1,4 @@
-"""A run and its folder: `train`, notebook 04's loop with checkpoints, pictures, distance and tracker; used from 04 on."""
+"""A run and its folder: `train`, which is notebook 04's loop with pictures, checkpoints, distance; used from 04 on."""
 
 import contextlib
 import functools
@@ -111,7 +111,8 @@ def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, be
     """Refuse settings with which `train` cannot train on `count` images; `whole` are whole numbers of at least 1."""
     dcgan.check_positive(batch_size=batch_size, **whole)
     dcgan.check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    for name, rate in (("learning_rate", learning_rate), ("generator_learning_rate", generator_learning_rate or 1.0)):
+    generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
+    for name, rate in (("learning_rate", learning_rate), ("generator_learning_rate", generator_learning_rate)):
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
             raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 53:
@@ -184,8 +185,9 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, seed
     if penalty:
         asked = WithPenalty(discriminator, penalty)
         d_loss = asked.loss(d_loss)
-    g_loss, d_loss = (with_weight(loss, optimizer.scale_loss) if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else loss
-                      for loss, optimizer in zip((g_loss, d_loss), optimizers))
+    if any(isinstance(optimizer, keras.optimizers.LossScaleOptimizer) for optimizer in optimizers):
+        g_loss, d_loss = (with_weight(loss, optimizer.scale_loss)
+                          for loss, optimizer in zip((g_loss, d_loss), optimizers))
     optimizers = [optimizer if every == 1 else EveryNth(optimizer, every)
                   for optimizer, every in zip(optimizers, (generator_every, discriminator_every))]
     make_step = functools.partial(dcgan.make_train_step, generator, asked, *optimizers)
@@ -216,7 +218,7 @@ class _Run:
         generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         noise = dcgan.make_noise(64, generator.input_shape[-1], seed=settings["seed"])
-        self.distance = Distance(net, images, self.averaged, settings["seed"], self._due) if net and count >= 10 else None
+        self.distance = net and count >= 10 and Distance(net, images, self.averaged, settings["seed"], self._due)
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
         self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture)
         self.checkpoints = after_each_epoch.Checkpoints(

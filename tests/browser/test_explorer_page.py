@@ -2,14 +2,14 @@
 
 import base64
 
-import explorer
 import imageio.v3 as imageio
 import keras
 import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
-from lab import datasets, runs
+from lab import datasets, files, runs
+from lab.commands import explorer
 
 STEP = 2 / 255  # of a pixel's 256 values, in [-1, 1]
 
@@ -105,7 +105,7 @@ def test_page_of_a_trained_run(opened, make_nets, make_images, tmp_path):
 
 
 def test_page_of_the_default_run(opened):
-    run_dir = explorer.ROOT / "outputs" / "mnist"
+    run_dir = files.ROOT / "outputs" / "mnist"
     if not (run_dir / "generator.keras").exists():
         pytest.skip("no run in outputs/mnist: make train")
     discriminator, _ = explorer.load_discriminator(run_dir)
@@ -114,7 +114,7 @@ def test_page_of_the_default_run(opened):
 
 
 def test_example_draws_and_judges(opened):
-    page = opened((explorer.ROOT / "outputs" / "explorer.html").read_text(encoding="utf-8"))
+    page = opened((files.ROOT / "outputs" / "explorer.html").read_text(encoding="utf-8"))
     assert page.evaluate("Math.max(...generate([noiseOf(3)]))") > 0.9
     assert page.locator("#facts").inner_text().startswith("run\nmnist\n")
     said = page.evaluate("Array.from({length: 100}, (_, i) => 1 / (1 + Math.exp(-judge(generate([0, 1, 2, 3].map("

@@ -76,20 +76,20 @@ def torch_python():
     return python
 
 
-def contestant(name):
+def command_of(name):
     return sys.executable, "-m", "lab.commands.contestants", name
 
 
 def commands():
     """The command of each contestant; PyTorch's only those that run here, after a check that they do what ours does."""
-    ours = {name: contestant(name) for name in CONTESTANTS}
+    ours = {name: command_of(name) for name in CONTESTANTS}
     ours |= {name: ("env", setting, *ours[other]) for name, (other, setting) in SETTINGS.items()}
     python, module = torch_python(), ("-m", "lab.commands.bench_torch")
     if python is None:
         return ours
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.npz"
-        subprocess.run((*contestant("reference"), path), check=True, stderr=subprocess.DEVNULL)
+        subprocess.run((*command_of("reference"), path), check=True, stderr=subprocess.DEVNULL)
         checked = subprocess.run((python, *module, "check", path), check=True, stdout=subprocess.PIPE, text=True)
     return ours | {variant: (python, *module, variant) for variant in checked.stdout.split()}
 
@@ -108,7 +108,7 @@ def measure():
 
 
 def profile():
-    with contextlib.closing(Contestant(*contestant("profile"))) as contestant:
+    with contextlib.closing(Contestant(*command_of("profile"))) as contestant:
         return contestant.first["shares"]
 
 

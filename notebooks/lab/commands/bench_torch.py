@@ -1,9 +1,9 @@
 """The default nets and their train step in PyTorch, for `make bench`, which runs this in an environment of its own.
 
-`bench_torch.py VARIANT` is a contestant as in `contestants.py`. `bench_torch.py check FILE` prints the variants that run here
+`bench_torch VARIANT` is a contestant as in `contestants.py`. `bench_torch check FILE` prints the variants that run here
 and stops with an error if one differs from ours in metrics, gradients, BatchNorm's statistics or averaged weights;
-`contestants.torch_reference` wrote the file. Adam is PyTorch's own: its epsilon is added after the bias is corrected, Keras'
-before.
+`contestants.torch_reference` wrote the file. Adam is PyTorch's own: its epsilon is added after the bias is corrected,
+Keras' before.
 """
 
 import itertools
@@ -157,7 +157,7 @@ def check(path):
             tensor.copy_(before[name])
         try:
             metrics = trainer.step(pixels, indices, noise, number.item())
-        except torch._dynamo.exc.TorchDynamoException:
+        except torch._dynamo.exc.TorchDynamoException:  # noqa: SLF001 (PyTorch has no public name for it)
             print("torch.compile does not run here; it needs a C++ compiler", file=sys.stderr)
             continue
         for name, value in metrics.items():

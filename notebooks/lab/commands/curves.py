@@ -45,7 +45,8 @@ def trainer(nets, seed, images):
     keras.utils.set_random_seed(seed)
     if nets == "default":
         steps, averaged, variables = trainers.default_trainer(images, seed)
-        return trainers.DEFAULTS["batch_size"], lambda indices, number: steps(indices[None], number), averaged, variables
+        batch = trainers.DEFAULTS["batch_size"]
+        return batch, lambda indices, number: steps(indices[None], number), averaged, variables
     generator, step, variables = trainers.tutorial_trainer()
 
     def tutorial_step(indices, number):
@@ -98,8 +99,9 @@ def train_curve(nets, seed, epochs):
 
 def train_curves(wanted):
     """Train each `(nets, seed, epochs)`, one a core at a time."""
+    command = [sys.executable, "-m", "lab.commands.curves"]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda job: subprocess.run([sys.executable, "-m", "lab.commands.curves", *map(str, job)], check=True), wanted))
+        list(pool.map(lambda job: subprocess.run([*command, *map(str, job)], check=True), wanted))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def in_own_process(name, seed, *arguments):
     """The row that `name` gives for a seed, from its file if it was made before."""
     path = files.run_folder(f"quality-{seed}") / f"{name}.json"
     if not path.exists():
-        subprocess.run([sys.executable, "-m", "lab.commands.quality", name, str(seed), *map(str, arguments), str(path)], check=True)
+        command = [sys.executable, "-m", "lab.commands.quality", name, seed, *arguments, path]
+        subprocess.run([*map(str, command)], check=True)
     return {"nets": name} | json.loads(path.read_text())
 
 

@@ -1,4 +1,4 @@
-"""How much sooner the default run reaches the distances of the TensorFlow tutorial's: a table and a figure of curves."""
+"""How much sooner the default run reaches the distances of the TensorFlow tutorial: a table and a figure of curves."""
 
 import math
 import subprocess

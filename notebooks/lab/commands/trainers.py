@@ -62,8 +62,8 @@ def default_trainer(images, seed=0):
     averaged = keras.models.clone_model(nets[0])
     averaged.set_weights(nets[0].get_weights())
     adam = {name: DEFAULTS[name] for name in ("learning_rate", "beta_1", "beta_2")}
-    steps, optimizers = runs.compose_step(*nets, [keras.optimizers.Adam(**adam) for _ in nets], averaged, images, seed=seed,
-                                          averaging=DEFAULTS["averaging"])
+    steps, optimizers = runs.compose_step(*nets, [keras.optimizers.Adam(**adam) for _ in nets], averaged, images,
+                                          seed=seed, averaging=DEFAULTS["averaging"])
     return steps, averaged, [variable.value for part in (*nets, averaged, *optimizers) for variable in part.variables]
 
 
