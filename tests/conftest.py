@@ -1,6 +1,5 @@
 """What all tests share: a clean environment, small images, small nets."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -90,8 +89,7 @@ def make_nets():
     return make
 
 
-@contextlib.contextmanager
-def steps_without_a_graph():
+def use_quick_steps(patch):
     """Train steps that add a little to all weights and need no compiling, for tests of what happens around them."""
     def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, losses=()):
         generator_optimizer.build(generator.trainable_variables)
@@ -108,16 +106,13 @@ def steps_without_a_graph():
             return tf.constant(np.tile(np.linspace(0.1, 0.6, 6, dtype=np.float32), (len(indices), 1)))
         return steps
 
-    with pytest.MonkeyPatch.context() as patch:
-        for function in (make_train_step, make_average, make_steps):
-            patch.setattr(dcgan, function.__name__, function)
-        yield
+    for function in (make_train_step, make_average, make_steps):
+        patch.setattr(dcgan, function.__name__, function)
 
 
 @pytest.fixture
-def quick_steps():
-    with steps_without_a_graph():
-        yield
+def quick_steps(monkeypatch):
+    use_quick_steps(monkeypatch)
 
 
 @pytest.fixture

@@ -146,17 +146,19 @@ def test_a_run_on_drive_is_not_mixed_with_one_of_this_machine_and_no_file_is_los
 # Disconnected while training
 
 STAND_IN = """
-import os, pathlib, signal, sys, threading, time, types
+import os, pathlib, signal, sys, types
 class SecretNotFoundError(Exception): pass
 def get(name): raise SecretNotFoundError(name)
 def mount(mountpoint): pathlib.Path(mountpoint, "MyDrive").mkdir(parents=True, exist_ok=True)
 colab = sys.modules["google.colab"] = types.ModuleType("google.colab")
 colab.drive, colab.userdata = types.SimpleNamespace(mount=mount), types.SimpleNamespace(get=get)
 
-def pull_the_plug(path):
-    while not pathlib.Path(path).exists():
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
+def pull_the_plug_when_written(path, replace=os.replace):
+    def replace_and_pull(source, target):
+        replace(source, target)
+        if pathlib.Path(target).resolve() == pathlib.Path(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = replace_and_pull
 """
 
 
@@ -172,13 +174,14 @@ def colab_run(content, data, disconnect_at=None):
     settings = {"DATASET": str(data), "EPOCHS": 15}
     at = next(i for i, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", [])) + 1
     chosen = code[:at] + [new_code_cell("\n".join(f"{name} = {value!r}" for name, value in settings.items()))]
-    plug = f"threading.Thread(target=pull_the_plug, args=[{str(disconnect_at)!r}], daemon=True).start()"
+    plug = f"pull_the_plug_when_written({str(disconnect_at)!r})"
     chosen = [new_code_cell(STAND_IN + (plug if disconnect_at else "")), *chosen, *code[at:first], training]
     notebook = nbformat.v4.new_notebook(cells=chosen, metadata=notebook.metadata)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(content)}}).execute()
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
 
 
+@pytest.mark.long
 def test_a_run_on_drive_goes_on_bit_for_bit_on_a_new_machine(published, make_images, tmp_path, monkeypatch,
                                                              graphs_optimised):
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # so that the first cell's pip can replace nothing

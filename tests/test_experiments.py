@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab import comparisons, datasets, experiments, measuring_net, runs
+from lab import comparisons, datasets, experiments, files, measuring_net, runs
 from train_small import finished_run, small_data, small_measuring_net, tiny
 
 pytestmark = pytest.mark.usefixtures("outputs")
@@ -66,7 +67,7 @@ def test_unknown_settings_and_options_are_refused_and_the_legal_ones_named(setti
 
 def test_every_setting_that_is_legal_is_an_argument_of_train_or_of_the_nets():
     legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "tracking", "wandb_project",
-                                               "wandb_group"}
+                                               "wandb_group", "callbacks"}
     assert experiments.SETTINGS == legal | {"generator", "discriminator", "build_generator", "build_discriminator"}
     experiment = tiny(losses=(hinge, minus_mean), penalty=minus_mean)
     assert experiment.arguments() == {"epochs": 2, "batch_size": 100, "picture_every": 1, "penalty": minus_mean,
@@ -267,6 +268,7 @@ def test_an_experiment_that_diverges_is_recorded_and_the_others_still_run(output
 
 def test_smoke_mode_trains_one_experiment_from_one_seed_for_two_epochs(outputs, monkeypatch):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
+    monkeypatch.setattr(files, "_scratch_folder", lambda: SimpleNamespace(name=outputs))
     trained, parent = [], os.getpid()
     monkeypatch.setattr(experiments, "_run_experiment", lambda experiment, seed, data, folder: trained.append(
         (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], os.getpid())))

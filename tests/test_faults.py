@@ -32,7 +32,7 @@ def whole_run(tmp_path_factory):
 
 
 class Server:
-    """`train_small.py serve`: starts runs, one at a time, and reads what they print.
+    """`train_small.py serve`: runs trainings, one at a time, and reads what they print.
 
     Where that is allowed, `disk` is a file system of 4 MB that the server and its runs alone have mounted; `seen` is
     its path for everyone else.
@@ -51,33 +51,19 @@ class Server:
         self.disk = disk
         self.seen = Path(f"/proc/{self.process.pid}/root", *disk.parts[1:]) if self.mounted else disk
 
-    def start(self, folder, epochs, *tracked, **environment):
-        """Start a run and return the number of its process; it is killed if it takes more than two minutes."""
+    def run(self, folder, epochs, *tracked, **environment):
+        """Let a run end and return its exit status; `printed` are its lines. It is killed after two minutes."""
         print(json.dumps([[str(folder), str(epochs), *tracked], environment]), file=self.process.stdin, flush=True)
-        self.printed = []
-        child = int(self.read_until(r"process (\d+)")[1])
-        self.limit = threading.Timer(120, os.kill, (child, signal.SIGKILL))
-        self.limit.start()
-        return child
-
-    def read_until(self, pattern):
-        """Read on until a line matches, and return the match; None if the run ends before, with `status`."""
+        self.printed, limit = [], None
         for line in self.process.stdout:
             self.printed.append(line.strip())
-            found = re.match(pattern, self.printed[-1])
-            if line.startswith("ended"):
-                self.limit.cancel()
-                self.status = int(line.split()[1])
-                return found
-            if found:
-                return found
+            if line.startswith("process "):
+                limit = threading.Timer(120, os.kill, (int(line.split()[1]), signal.SIGKILL))
+                limit.start()
+            if line.startswith("ended "):
+                limit.cancel()
+                return int(line.split()[1])
         raise AssertionError("the server has ended: " + "\n".join(self.printed))
-
-    def run(self, *arguments, **environment):
-        """Let a run end by itself; its exit status."""
-        self.start(*arguments, **environment)
-        self.read_until("ended")
-        return self.status
 
 
 @pytest.fixture(scope="module")
@@ -88,27 +74,29 @@ def server(tmp_path_factory):
     server.process.communicate()
 
 
+@pytest.mark.parametrize("written", [
+    "checkpoints/epoch_0002", pytest.param("grids/epoch_0004.png", marks=pytest.mark.long),
+    pytest.param("metrics.csv", marks=pytest.mark.long)])
+def test_killed_run_goes_on_bit_for_bit(whole_run, server, tmp_path, written):
+    """SIGKILL as soon as a file is written: early, in the middle of saving, and before the first epoch ends."""
+    assert server.run(tmp_path / "run", EPOCHS, STRIKE=json.dumps({"written": written})) == -signal.SIGKILL
+    assert (tmp_path / "run" / written).exists() and not (tmp_path / "run" / "training.gif").exists()
+    assert server.run(tmp_path / "run", EPOCHS) == 0
+    assert_same_run(tmp_path / "run", whole_run)
+
+
+@pytest.mark.long
 def test_ten_kills_at_random_moments_change_nothing(whole_run, server, tmp_path, capsys):
     """The first while TensorFlow is imported; each other one shortly after a random epoch, or in its first seconds."""
     folder, random, struck = tmp_path / "run", np.random.default_rng(1), []
     process = subprocess.Popen([sys.executable, str(SCRIPT), str(folder), str(EPOCHS)])
-    time.sleep(random.uniform(0, 4))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(random.uniform(0, 1))
     process.kill()
     assert process.wait() == -signal.SIGKILL
     for epoch in sorted(random.integers(0, EPOCHS + 1, 9)):
-        for attempt in range(20):  # a run may end before it is struck
-            child = server.start(folder, EPOCHS)
-            while epoch:
-                seen = server.read_until(r"epoch +(\d+)  d_loss|.* has (\d+) epochs already")
-                if not seen or int(seen[1] or seen[2]) >= epoch:
-                    break
-            time.sleep(random.uniform(0, 0.3 if epoch else 4))
-            if not epoch or seen:
-                os.kill(child, signal.SIGKILL)
-                server.read_until("ended")
-            if server.status == -signal.SIGKILL:
-                break
-        assert server.status == -signal.SIGKILL
+        moment = {"epoch": int(epoch), "after": random.uniform(0, 0.3 if epoch else 4)}
+        assert server.run(folder, EPOCHS, STRIKE=json.dumps(moment)) == -signal.SIGKILL
         struck.append(experiments.epochs_done(folder))
     assert server.run(folder, EPOCHS) == 0
     assert_same_run(folder, whole_run)
@@ -121,6 +109,7 @@ def files_in(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_disk_that_fills_is_a_clear_error_and_with_room_the_run_goes_on(whole_run, server, capsys):
     """Full before the first file of a call, and in the middle of its first checkpoint."""
     run, seen, filler = server.disk / "run", server.seen / "run", server.seen / "filler"
@@ -189,7 +178,8 @@ def bad_server():
         listening.shutdown()
 
 
-@pytest.mark.parametrize("answer", ["garbage", "nothing", 401, 500])
+@pytest.mark.parametrize("answer", ["garbage", *(pytest.param(answer, marks=pytest.mark.long)
+                                                 for answer in ("nothing", 401, 500))])
 def test_run_ends_whatever_the_tracker_s_server_answers(server, bad_server, tmp_path, capsys, answer):
     bad_server.answer = answer
     home = {name: str(tmp_path / "home") for name in (

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 
-import dcgan_utils as dcgan
 from lab import measures
 
 

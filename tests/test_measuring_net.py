@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dcgan_utils as dcgan
 from lab import datasets, files, measures, measuring_net
 from lab.commands import measuring_net as command
 from train_small import small_data, small_measuring_net
@@ -98,7 +97,7 @@ def test_evaluate_returns_every_measure_and_always_the_same(untrained, make_imag
 def test_evaluate_compares_with_as_many_and_looks_for_copies_among_all(untrained, make_images, monkeypatch):
     sizes, features = [], untrained.features(make_images(300))
     original = measures.frechet_distance
-    monkeypatch.setattr(dcgan, "frechet_distance",
+    monkeypatch.setattr(measuring_net, "frechet_distance",
                         lambda *sets: sizes.append([len(some) for some in sets]) or original(*sets))
     scores = measuring_net.evaluate(untrained, features[:50], features)
     assert scores.images == 50 and scores.copied == 1 and scores.copy_distance == pytest.approx(0, abs=1e-5)

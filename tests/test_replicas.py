@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -72,6 +71,7 @@ def mirrored_runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
     assert_same_run(mirrored_runs / "resumed", mirrored_runs / "whole")
     history = runs.load_history(mirrored_runs / "whole")
@@ -79,8 +79,8 @@ def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
 
 
 @contextlib.contextmanager
-def two_workers(run_dir, epochs):
-    """Two processes that train one run together; yields them, chief first."""
+def two_workers(run_dir, epochs, strike=None):
+    """Two processes that train one run together; yields them, chief first. `strike` is for the second one."""
     sockets = [socket.socket() for _ in range(2)]
     for free in sockets:
         free.bind(("127.0.0.1", 0))
@@ -92,7 +92,8 @@ def two_workers(run_dir, epochs):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         workers.append(subprocess.Popen(
             [sys.executable, SCRIPT, "worker", str(run_dir), str(epochs)], stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.PIPE, env=os.environ | {"TF_CONFIG": json.dumps(config)}))
+            stderr=subprocess.PIPE, env=os.environ | {"TF_CONFIG": json.dumps(config)} | (
+                {"STRIKE": json.dumps(strike)} if strike and index else {})))
     try:
         yield workers
     finally:
@@ -101,12 +102,11 @@ def two_workers(run_dir, epochs):
             worker.communicate()
 
 
+@pytest.mark.long
 def test_two_workers_equal_two_replicas_write_once_and_a_killed_one_costs_nothing(tmp_path, mirrored_runs):
-    with two_workers(tmp_path / "run", 4) as (chief, other):
-        while not (tmp_path / "run" / "checkpoints" / "epoch_0001").exists() and chief.poll() is None:
-            time.sleep(0.01)
-        other.send_signal(signal.SIGKILL)
+    with two_workers(tmp_path / "run", 4, strike={"epoch": 2}) as (chief, other):
         _, error = chief.communicate(timeout=100)
+        assert other.wait() == -signal.SIGKILL
     assert chief.returncode == 1 and "RuntimeError: the replicas lost each other in epoch" in error
     before = max(int(path.name[-4:]) for path in (tmp_path / "run" / "checkpoints").glob("epoch_*"))
     assert before < 4

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lab import runs  # train_small says where it is
-from train_small import dcgan, optimise_graphs, small_data, small_measuring_net, small_nets
+from train_small import dcgan, optimise_graphs, small_data, small_measuring_net, small_nets, strikes_wanted
 
 optimise_graphs(True)  # it may reorder what replicas exchange
 
@@ -67,14 +67,14 @@ def train_mirrored(folder):
                 train_here(folder / name, epochs)
 
 
-def train_here(run_dir, epochs):
+def train_here(run_dir, epochs, callbacks=()):
     return runs.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1,
-                       tracking=False, measuring_net=small_measuring_net())
+                       tracking=False, measuring_net=small_measuring_net(), callbacks=callbacks)
 
 
 def train_worker(folder, epochs):
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
-        train_here(folder, int(epochs))
+        train_here(folder, int(epochs), strikes_wanted())
 
 
 if __name__ == "__main__":

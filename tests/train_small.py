@@ -7,12 +7,15 @@ Each run is a fork of a process that has imported TensorFlow and computed nothin
 import functools
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "notebooks")]
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -84,8 +87,47 @@ def finished_run(outputs, name, seed, distances, group="experiments", **said):
     return folder
 
 
+class Strike(keras.callbacks.Callback):
+    """SIGKILL for this process, at a moment that does not depend on how fast the machine is; at the end at the latest.
+
+    Some seconds after an epoch begins, 0 for the start of the process, or as soon as a file of this name is written.
+    """
+
+    def __init__(self, epoch=0, after=0.0, written=None):
+        super().__init__()
+        self.epoch, self.timer = epoch, threading.Timer(after, self.strike)
+        self.timer.daemon = True
+        if written:
+            replace = os.replace
+
+            def replace_and_strike(source, target):
+                replace(source, target)
+                if str(target).endswith(written):
+                    self.strike()
+
+            os.replace = replace_and_strike
+        elif epoch == 0:
+            self.timer.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if 0 < self.epoch <= epoch + 1 and not self.timer.is_alive():
+            self.timer.start()
+
+    @staticmethod
+    def strike():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def strikes_wanted():
+    """The `Strike` whose arguments `STRIKE` in the environment holds as JSON, or none: a list."""
+    return [Strike(**json.loads(os.environ["STRIKE"]))] if "STRIKE" in os.environ else []
+
+
 def main(folder, epochs, *tracked):
-    train_small(folder, int(epochs), tracking=bool(tracked))
+    strikes = strikes_wanted()
+    train_small(folder, int(epochs), tracking=bool(tracked), callbacks=strikes)
+    for strike in strikes:
+        strike.strike()
 
 
 def serve():
