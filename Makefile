@@ -27,6 +27,8 @@ test: .venv/ready
 # what takes long and is a promise all the same: kills at random, several workers, Colab's two machines, faulty servers
 test-long: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long tests
+	@$(BIN)/python tests/tools/exercises.py long
+	@$(SMOKE) .solved
 
 # notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
 test-browser: .venv/browser-ready

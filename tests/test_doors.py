@@ -136,8 +136,8 @@ def doors(tmp_path_factory):
 
 NAMES = ["Dataset", "load_dataset", "labelled_subset", "run_folder", "to_uint8", "build_generator",
          "build_discriminator", "generate_images", "make_grid", "plot_images", "save_gif", "train", "load_history",
-         "train_measuring_net", "load_measuring_net", "features", "frechet_distance", "evaluate", "Experiment", "run_experiments",
-         "load_experiments", "compare_experiments", "diagnose_run"]
+         "train_measuring_net", "load_measuring_net", "features", "frechet_distance", "evaluate", "Experiment",
+         "run_experiments", "load_experiments", "compare_experiments", "diagnose_run"]
 
 
 def names(argument, value):

@@ -11,12 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from exercises import exercises_of, main, with_solutions
-from lab import exercises
+from exercises import QUICK, exercises_of, main, with_solutions
+from lab.exercises import exercise
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STARTER, CHECK = "answer = 1", 'with exercises.exercise(1):\n    assert answer == 2, "not 2"'
+STARTER, CHECK = "answer = 1", 'with exercise(1):\n    assert answer == 2, "not 2"'
 SOLUTION = """<!-- BEGIN SOLUTION -->
 <details><summary>Solution</summary>
 
@@ -34,7 +34,7 @@ Because.
 
 def small_notebook(starter=STARTER, check=CHECK, solution=SOLUTION):
     return new_notebook(cells=[
-        new_markdown_cell("# Title"), new_code_cell("import dcgan_utils as dcgan", execution_count=1),
+        new_markdown_cell("# Title"), new_code_cell("from lab.exercises import exercise", execution_count=1),
         new_code_cell(starter, metadata={"tags": ["exercise"]}),
         new_code_cell(check, metadata={"tags": ["check"]}), new_markdown_cell(solution)])
 
@@ -42,19 +42,19 @@ def small_notebook(starter=STARTER, check=CHECK, solution=SOLUTION):
 # `exercise`
 
 def test_a_right_answer_passes(capsys):
-    with exercises.exercise(3):
+    with exercise(3):
         assert 1 + 1 == 2
     assert capsys.readouterr().out == "Exercise 3: pass.\n"
 
 
 def test_a_wrong_answer_is_told_what_is_wrong_and_the_notebook_goes_on(capsys):
-    with exercises.exercise(1):
+    with exercise(1):
         assert 1 + 1 == 3, "one and one are not 3\nreally"
     assert capsys.readouterr().out == "Exercise 1: not yet. one and one are not 3\n"
 
 
 def test_an_error_in_the_answer_is_named_with_its_kind(capsys):
-    with exercises.exercise(2):
+    with exercise(2):
         [][0]
     assert capsys.readouterr().out == "Exercise 2: not yet. IndexError: list index out of range\n"
 
@@ -62,7 +62,7 @@ def test_an_error_in_the_answer_is_named_with_its_kind(capsys):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_learner_can_still_stop_it(stop):
     with pytest.raises(stop):
-        with exercises.exercise(1):
+        with exercise(1):
             raise stop
 
 
@@ -72,17 +72,17 @@ def test_a_learner_can_still_stop_it(stop):
 def test_exercises_of_a_notebook(path):
     notebook = nbformat.read(path, as_version=4)
     exercises = exercises_of(notebook)
-    assert [exercise.number for exercise in exercises] == list(range(1, len(exercises) + 1)) != []
+    assert [one.number for one in exercises] == list(range(1, len(exercises) + 1)) != []
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     asked = prose[prose.index("\n## Exercises\n"):]
-    assert re.findall(r"^\*\*(\d+)\. ", asked, flags=re.M) == [str(exercise.number) for exercise in exercises]
+    assert re.findall(r"^\*\*(\d+)\. ", asked, flags=re.M) == [str(one.number) for one in exercises]
     assert prose.count("<!-- BEGIN SOLUTION -->") == prose.count("<details>") == len(exercises)
-    for exercise in exercises:
-        starter, check = (notebook.cells[i] for i in (exercise.starter, exercise.check))
-        ast.parse(exercise.solution)
-        assert exercise.solution.strip() != starter.source.strip()
+    for one in exercises:
+        starter, check = (notebook.cells[i] for i in (one.starter, one.check))
+        ast.parse(one.solution)
+        assert one.solution.strip() != starter.source.strip()
         said = "".join(output.get("text", "") for output in check.outputs)
-        assert re.fullmatch(rf"Exercise {exercise.number}: not yet\. .+\n", said), said
+        assert re.fullmatch(rf"Exercise {one.number}: not yet\. .+\n", said), said
 
 
 # The copies that are executed
@@ -91,10 +91,23 @@ def test_copy_runs_the_check_after_the_starter_and_after_the_solution():
     copied = with_solutions(small_notebook())
     nbformat.validate(copied)
     code = [cell.source for cell in copied.cells if cell.cell_type == "code"]
-    assert code[1] == STARTER and code[4] == "answer = 2"
-    assert code[2].splitlines()[1:] == code[5].splitlines()[1:] == CHECK.splitlines()
-    assert len({cell["id"] for cell in copied.cells}) == len(copied.cells) == 9
+    assert code[1] == QUICK and code[2] == STARTER and code[5] == "answer = 2"
+    assert code[3].splitlines()[1:] == code[6].splitlines()[1:] == CHECK.splitlines()
+    assert len({cell["id"] for cell in copied.cells}) == len(copied.cells) == 10
     assert not any(cell.get("execution_count") for cell in copied.cells)
+
+
+def test_long_cells_and_notebooks_without_any_are_left_to_the_long_tests(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    short, some = small_notebook(), small_notebook()
+    some.cells.append(new_code_cell("1 + 1", metadata={"tags": ["long"]}))
+    for name, notebook in (("01_short", short), ("02_some", some)):
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    for long, names in ((False, ["01_short", "02_some"]), (True, ["02_some"])):
+        main(tmp_path, long)
+        paths = sorted((tmp_path / ".solved").iterdir())
+        assert [path.stem for path in paths] == names
+        assert any(cell.source == "1 + 1" for cell in nbformat.read(paths[-1], as_version=4).cells) == long
 
 
 CHANGES = {
@@ -110,14 +123,15 @@ def cells_executed(tmp_path_factory):
     """By notebook of `CHANGES`, what became of the cells of its copy: words such as PASSED and FAILED."""
     folder = tmp_path_factory.mktemp("course")
     (folder / "notebooks").mkdir()
-    (folder / "dcgan_utils.py").write_text("import contextlib\n" + "".join(
-        part for part in re.findall(r"@contextlib\.contextmanager\ndef exercise.*?\n\n\n|def _first_line.*?\n\n\n",
-                                    (ROOT / "dcgan_utils.py").read_text(encoding="utf-8"), flags=re.S)))
+    code = (ROOT / "notebooks" / "lab" / "exercises.py").read_text(encoding="utf-8")
+    (folder / "exercises.py").write_text(code.replace("from lab.files import first_line", "first_line = str"))
     for name, changes in CHANGES.items():
         notebook = small_notebook(**changes)
-        notebook.cells[1].source = f"import sys\nsys.path.insert(0, {str(folder)!r})\nimport dcgan_utils as dcgan"
+        notebook.cells[1].source = f"import sys\nsys.path.insert(0, {str(folder)!r})\nfrom exercises import exercise"
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
-    main(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exercises.QUICK", "pass")
+        main(folder)
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--nbval-lax",
                            ".solved"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout
@@ -127,7 +141,7 @@ def cells_executed(tmp_path_factory):
 @pytest.mark.parametrize("name", CHANGES)
 def test_copies_fail_for_a_starter_that_passes_and_a_solution_that_does_not(name, cells_executed):
     said = cells_executed[name]
-    assert len(said) == 7 and set(said) <= {"PASSED", "FAILED"} and "PASSED" in said, said
+    assert len(said) == 8 and set(said) <= {"PASSED", "FAILED"} and "PASSED" in said, said
     assert ("FAILED" not in said) == (name == "01_right"), said
 
 

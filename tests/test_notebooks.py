@@ -19,7 +19,7 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.name for path in PATHS]
 REPOSITORY = (ROOT / ".repository").read_text(encoding="utf-8").strip()
 MACHINE_PATH = re.compile(r"(?<![\w./:>-])/(?:home|root|tmp|work|Users)/|\bC:\\|\b[A-Z]:\\Users")
-HOME_MARK = "# Also in dcgan_utils.py"
+HOMES = [ROOT / "dcgan_utils.py", *sorted((ROOT / "notebooks" / "lab").glob("*.py"))]
 
 
 def read(path):
@@ -171,17 +171,19 @@ def definitions(source):
     return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
-HOME = definitions((ROOT / "dcgan_utils.py").read_text(encoding="utf-8"))
+HOME = {name: (node, path.relative_to(path.parents[path.parent.name == "lab"]).as_posix())
+        for path in HOMES for name, node in definitions(path.read_text(encoding="utf-8")).items() if name[0] != "_"}
 
 
-def test_definitions_equal_their_twins_in_the_module_and_say_so(notebook):
+def test_definitions_equal_their_twins_in_a_module_and_say_so(notebook):
     for cell in cells(notebook, "code"):
         shared = {name: node for name, node in definitions(cell.source).items() if name in HOME}
-        if shared or HOME_MARK in cell.source:
-            assert cell.source.startswith(HOME_MARK + "\n"), f"{[*shared]} stand in dcgan_utils: mark the cell"
-            assert shared, f"a mark, but nothing of dcgan_utils below it:\n{cell.source}"
+        if shared or cell.source.startswith("# Also in "):
+            assert shared, f"a mark, but nothing of a module below it:\n{cell.source}"
         for name, node in shared.items():
-            assert without_docstrings(node) == without_docstrings(HOME[name]), f"{name} differs from dcgan_utils.{name}"
+            twin, home = HOME[name]
+            assert cell.source.startswith(f"# Also in {home}\n"), f"{name} stands in {home}: mark the cell"
+            assert without_docstrings(node) == without_docstrings(twin), f"{name} differs from that of {home}"
 
 
 def test_no_name_is_defined_in_two_notebooks():

@@ -83,7 +83,7 @@ def test_every_notebook_has_a_row_and_every_section_named_is_there():
     assert named >= 12
 
 
-@pytest.mark.parametrize("first_line, printed", [("import dcgan_utils", r"^base .* 1 "),
+@pytest.mark.parametrize("first_line, printed", [("from lab import", r"^base .* 1 "),
                                                  ("import tensorflow", r"^epoch +2  d_loss")])
 def test_code_in_the_readme_runs(tmp_path, first_line, printed):
     codes = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)

@@ -32,6 +32,7 @@ def test_rows_are_sorted_and_replaced_by_python_tensorflow_and_keras(tmp_path):
         ("2.21.0", "3.15.1", "9 of 9", "2026-11-26")]
 
 
+@pytest.mark.long
 def test_tests_are_counted_and_what_failed_gets_a_second_try(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(versions, "HOME", tmp_path)
     monkeypatch.setattr(versions, "ROOT", tmp_path)

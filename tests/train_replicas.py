@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lab import runs  # train_small says where it is
-from train_small import dcgan, optimise_graphs, small_data, small_measuring_net, small_nets, strikes_wanted
+from train_small import dcgan, optimise_graphs, runs, small_data, small_measuring_net, small_nets, strikes_wanted
 
 optimise_graphs(True)  # it may reorder what replicas exchange
 

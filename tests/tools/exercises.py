@@ -2,13 +2,15 @@
 
 An exercise is a code cell tagged "exercise", the starter; a code cell tagged "check"; and after them a text with a
 folded solution between nbgrader's markers, whose first Python block takes the starter's place. Copies of the notebooks
-with the solutions in them are written to `.solved/`, beside `notebooks/`, and nbval executes those.
+with the solutions in them are written to `.solved/`, beside `notebooks/`, and nbval executes those. Cells tagged "long"
+are left out of them; `exercises.py long`, for `make test-long`, copies only the notebooks that have some, with them.
 """
 
 import copy
 import dataclasses
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -43,7 +45,7 @@ def exercises_of(notebook):
         solution = SOLUTION.match(notebook.cells[i + 2].source)
         if not solution:
             raise ValueError(f"the text after the check in cell {i + 1} does not begin with a folded solution")
-        number = re.match(r"with (?:dcgan\.)?exercise\((\d+)\):", notebook.cells[i + 1].source)
+        number = re.match(r"with exercise\((\d+)\):", notebook.cells[i + 1].source)
         if not number:
             raise ValueError(f"the check in cell {i + 1} does not begin with exercise(number)")
         exercises.append(Exercise(int(number[1]), i, i + 1, solution[1]))
@@ -52,13 +54,23 @@ def exercises_of(notebook):
     return exercises
 
 
-def with_solutions(notebook):
+# it takes longer to optimise a graph than to take the few steps of smoke mode
+QUICK = """import tensorflow as tf
+
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})"""
+
+
+def is_long(cell):
+    return "long" in cell.metadata.get("tags", [])
+
+
+def with_solutions(notebook, long=False):
     """A copy in which each check runs twice: after the starter it must say "not yet", after the solution "pass"."""
     cells = []
     exercises = {exercise.check: exercise for exercise in exercises_of(notebook)}
     for i, cell in enumerate(copy.deepcopy(notebook.cells)):
         if i not in exercises:
-            cells.append(cell)
+            cells += [cell] if long or not is_long(cell) else []
             continue
         number = exercises[i].number
         cells += [new_code_cell("%%capture starter_says\n" + cell.source),
@@ -66,6 +78,8 @@ def with_solutions(notebook):
                   new_code_cell(exercises[i].solution),
                   new_code_cell("%%capture solution_says\n" + cell.source),
                   new_code_cell(f'assert solution_says.stdout == "Exercise {number}: pass.\\n", str(solution_says)')]
+    first = next(i for i, cell in enumerate(cells) if cell.cell_type == "code")
+    cells.insert(first + 1, new_code_cell(QUICK))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
         if cell.cell_type == "code":
@@ -73,12 +87,14 @@ def with_solutions(notebook):
     return nbformat.from_dict({**notebook, "cells": cells})
 
 
-def main(root=ROOT):
+def main(root=ROOT, long=False):
     shutil.rmtree(root / ".solved", ignore_errors=True)
     (root / ".solved").mkdir()
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        nbformat.write(with_solutions(nbformat.read(path, as_version=4)), root / ".solved" / path.name)
+        notebook = nbformat.read(path, as_version=4)
+        if not long or any(map(is_long, notebook.cells)):
+            nbformat.write(with_solutions(notebook, long), root / ".solved" / path.name)
 
 
 if __name__ == "__main__":
-    main()
+    main(long=sys.argv[1:] == ["long"])
