@@ -22,7 +22,7 @@ train: .venv/ready
 test: .venv/ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
 	@$(BIN)/python tests/tools/exercises.py
-	@$(SMOKE) -n 2 --dist loadfile .solved
+	@$(SMOKE) -n 2 --dist loadfile $$(ls -r .solved/*.ipynb)  # the longest one first
 
 # what takes long and is a promise all the same: kills at random, several workers, Colab's two machines, faulty servers
 test-long: .venv/ready

@@ -55,7 +55,7 @@ def test_commands_and_files_that_are_named_exist(name):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"(?:`|\"|^)make ([\w-]+)", text, flags=re.M)) <= targets
     for path in re.findall(r"`((?:tests|notebooks|outputs/measuring_nets)/[\w./*-]*|[\w-]+\.(?:py|md|txt))`", text):
-        pattern = path.replace("NN", "??").rstrip("/")
+        pattern = path.replace("NAME", "*").replace("NN", "??").rstrip("/")
         assert any(list(folder.glob(pattern)) for folder in (ROOT, ROOT / ".github", ROOT / "notebooks" / "lab")), path
 
 

@@ -1,16 +1,30 @@
 """Figures of runs and experiments."""
 
+import shutil
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from conftest import use_outputs, use_quick_steps
 from lab import experiments, files, pictures, runs
-from train_small import finished_run
+from train_small import finished_run, small_data, tiny
 
 
-def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(whole_group, monkeypatch):
-    folder, results = whole_group
+@pytest.fixture(scope="module")
+def some_runs(tmp_path_factory):
+    """The folder of two experiments from two seeds each, whose steps are no training, and their results."""
+    folder = tmp_path_factory.mktemp("some")
+    with pytest.MonkeyPatch.context() as patch:
+        use_outputs(patch, folder)
+        use_quick_steps(patch)
+        results = experiments.run_experiments([tiny("slow", learning_rate=1e-5), tiny()], small_data(), seeds=(0, 1),
+                                              processes=1)
+    return folder / "experiments", results
+
+
+def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(some_runs, monkeypatch):
+    folder, results = some_runs
     monkeypatch.setattr(files, "OUTPUTS", folder.parent)
     figure = pictures.plot_experiments(results)
     assert [axis.get_title() for axis in figure.axes] == ["frechet_distance", "d_loss", "g_loss"]
@@ -33,8 +47,8 @@ def test_curves_leave_out_what_was_not_measured(outputs):
     assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
-def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, whole_group):
-    results = whole_group[1]
+def test_grids_are_the_first_images_of_each_experiment_with_its_distance(some_runs, outputs):
+    results, group = some_runs[1], shutil.copytree(some_runs[0], outputs / "experiments")
     before = imageio.imread(group / "base-seed1" / "grids" / "epoch_0002.png")
     imageio.imwrite(group / "base-seed1" / "grids" / "epoch_0010.png", before // 2)
     figure = pictures.plot_grids(results, seed=1)

@@ -54,11 +54,10 @@ def test_data_of_the_commands_are_legal():
 
 def test_other_programs_of_the_readme_start():
     commands = re.findall(r"`(\.venv/bin/[^`]+)`", README)
-    assert len(commands) == 2
+    assert len(commands) == 1
     for command in commands:
         program, *arguments = command.split()
-        arguments += ["--collect-only", "-q"] if "pytest" in arguments else ["--version"]
-        done = subprocess.run([Path(sys.prefix) / "bin" / Path(program).name, *arguments], cwd=ROOT,
+        done = subprocess.run([Path(sys.prefix) / "bin" / Path(program).name, *arguments, "--version"], cwd=ROOT,
                               capture_output=True, text=True)
         assert done.returncode == 0, command + done.stdout + done.stderr
 
@@ -83,8 +82,9 @@ def test_every_notebook_has_a_row_and_every_section_named_is_there():
     assert named >= 12
 
 
-@pytest.mark.parametrize("first_line, printed", [("from lab import", r"^base .* 1 "),
-                                                 ("import tensorflow", r"^epoch +2  d_loss")])
+@pytest.mark.parametrize("first_line, printed", [
+    ("from lab import", r"^base .* 1 "),
+    pytest.param("import tensorflow", r"^epoch +2  d_loss", marks=pytest.mark.long)])
 def test_code_in_the_readme_runs(tmp_path, first_line, printed):
     codes = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
     code, = (code for code in codes if code.startswith(first_line))

@@ -41,11 +41,13 @@ def difference(first, second):
     return max(np.abs(first[name] - second[name]).max() for name in first)
 
 
+@pytest.mark.long  # `make test` sees it in notebook 10
 def test_two_replicas_of_8_equal_one_of_16_with_synchronised_statistics(ten_steps):
     assert difference(ten_steps["one"], ten_steps["two"]) < 1e-8
     assert ten_steps["one"]["metrics"].shape == (10, 6) and ten_steps["one"]["arr_0"].dtype == np.float64
 
 
+@pytest.mark.long
 def test_statistics_of_each_replica_apart_give_other_weights(ten_steps):
     assert difference(ten_steps["one"], ten_steps["apart"]) > 1e-3
 

@@ -1,4 +1,4 @@
-"""The loop: run folder, exact resume after SIGKILL, stopping, refusals and faults."""
+"""A run: its folder, exact resume, stopping, refusals and faults, callbacks of one's own."""
 
 import csv
 import functools
@@ -19,6 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 import dcgan_utils as dcgan
+from conftest import use_quick_steps
 from lab import callbacks, datasets, files, measures, measuring_net, runs
 from train_small import small_data, small_measuring_net, small_nets, train_small
 
@@ -48,16 +49,20 @@ def whole_run(recorded_run):
 
 
 @pytest.fixture(scope="module")
-def two_epochs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "short"
-    train_small(folder, 2)
-    return folder
+def quick_runs(tmp_path_factory):
+    """The folders of runs of two and of six epochs whose steps are no training, not to be changed."""
+    folder = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        use_quick_steps(patch)
+        for epochs in (2, 6):
+            train_small(folder / str(epochs), epochs)
+    return folder / "2", folder / "6"
 
 
 @pytest.fixture
-def short_run(two_epochs, tmp_path):
-    """A run of two epochs, to go on with or to damage."""
-    return shutil.copytree(two_epochs, tmp_path / "run")
+def short_run(quick_runs, quick_steps, tmp_path):
+    """A run of two epochs, to go on with or to damage; its steps are no training."""
+    return shutil.copytree(quick_runs[0], tmp_path / "run")
 
 
 def metrics_without_seconds(folder):
@@ -160,16 +165,17 @@ def test_pictures_are_handed_over_as_they_are_made(recorded_run):
     assert recorded_run[2] == [(f"epoch_{epoch:04d}.png", True) for epoch in (0, 2, 4, 6)]
 
 
-def test_two_epochs_and_four_more_equal_six(whole_run, short_run):
-    train_small(short_run, 6)
-    assert_same_run(short_run, whole_run)
+def test_two_epochs_and_four_more_equal_six(whole_run, tmp_path):
+    for epochs in (2, 6):
+        train_small(tmp_path / "run", epochs)
+    assert_same_run(tmp_path / "run", whole_run)
 
 
-def test_a_stop_between_two_pictures_leaves_no_odd_picture(whole_run, tmp_path):
+def test_a_stop_between_two_pictures_leaves_no_odd_picture(quick_runs, quick_steps, tmp_path):
     train_small(tmp_path / "run", 3)
     assert (tmp_path / "run" / "grids" / "epoch_0003.png").exists()
     train_small(tmp_path / "run", 6)
-    assert_same_run(tmp_path / "run", whole_run)
+    assert_same_run(tmp_path / "run", quick_runs[1])
 
 
 def test_finished_run_is_not_trained_again(whole_run, capsys):
@@ -180,13 +186,13 @@ def test_finished_run_is_not_trained_again(whole_run, capsys):
     assert all(np.array_equal(value, before[1][name]) for name, value in newest_variables(whole_run).items())
 
 
-def test_what_a_killed_process_left_half_written_is_no_obstacle(whole_run, short_run):
+def test_what_a_killed_process_left_half_written_is_no_obstacle(quick_runs, short_run):
     folder = short_run
     (folder / "checkpoints" / ".partial-epoch_0004").mkdir()
     (folder / "checkpoints" / ".partial-epoch_0004" / "state_temp").write_text("half")
     (folder / ".partial-metrics.csv").write_text("half")
     train_small(folder, 6)
-    assert_same_run(folder, whole_run)
+    assert_same_run(folder, quick_runs[1])
     assert not list(folder.rglob(".partial-*"))
 
 
@@ -307,9 +313,9 @@ def test_infinite_loss_from_a_huge_learning_rate_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "index", "remove", "old metrics"])
-def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(whole_run, tmp_path, capsys, damage):
+def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(quick_runs, quick_steps, tmp_path, capsys, damage):
     folder = tmp_path / "run"
-    shutil.copytree(whole_run, folder)
+    shutil.copytree(quick_runs[1], folder)
     newest = folder / "checkpoints" / "epoch_0006"
     values, index = newest / "state.data-00000-of-00001", newest / "state.index"
     if damage == "truncate":
@@ -327,7 +333,7 @@ def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(whole_run, tmp_p
         values.unlink()
     train_small(folder, 6)
     assert "epoch_0006 cannot be used" in capsys.readouterr().out
-    assert_same_run(folder, whole_run)
+    assert_same_run(folder, quick_runs[1])
 
 
 def test_no_usable_checkpoint_is_an_error_not_a_new_start(short_run):
@@ -415,7 +421,7 @@ def test_nets_of_another_size_are_refused(tmp_path):
         runs.train(*nets, small_data(), tmp_path / "run")
 
 
-def test_an_array_that_is_a_view_of_another_can_be_trained_on(tmp_path):
+def test_an_array_that_is_a_view_of_another_can_be_trained_on(tmp_path, quick_steps):
     assert len(runs.train(*small_nets(), small_data()[::2], tmp_path / "run", epochs=1, tracking=False)) == 1
 
 

@@ -27,8 +27,8 @@ PAIRS = {
 }
 UNIT_TESTS = [f"tests/test_{name}.py"
               for name in ("dcgan_utils_data", "dcgan_utils_nets", "dcgan_utils_training", "dcgan_utils_pictures",
-                           "files", "formats", "datasets", "measures", "measuring_net", "step_parts", "settings", "runs",
-                           "pictures", "diagnosis")]
+                           "files", "formats", "datasets", "measures", "measuring_net", "step_parts", "settings",
+                           "runs", "pictures", "diagnosis")]
 NOTEBOOKS = [f".solved/{name}.ipynb" for name in ("01_data", "02_generator", "03_discriminator", "04_training")]
 SHOWN = ("tensorflow", "keras", "numpy", "pandas", "matplotlib", "pillow", "imageio", "scikit-learn", "wandb")
 HEADER = f"""\
