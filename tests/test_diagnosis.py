@@ -91,8 +91,3 @@ def test_it_is_said_in_words_with_evidence_and_advice():
     verdict, advice = str(said).splitlines()
     assert verdict == "diverged: the distance was 30.0 after epoch 4 and has been 50.0 or more of late."
     assert advice.startswith("What to try: ") and "learning rate" in advice
-
-
-def test_a_folder_without_metrics_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="metrics.csv"):
-        diagnosis.diagnose_run(tmp_path)

@@ -160,6 +160,12 @@ def test_csv_of_other_content_is_refused(text, message, tmp_path):
         datasets.load_dataset(write_csv(tmp_path, text))
 
 
+def test_truncated_csv_gz_is_named(tmp_path):
+    truncate(write_csv(tmp_path, csv_text(), "train.csv.gz"))
+    with pytest.raises(ValueError, match=r"train\.csv\.gz.*not readable"):
+        datasets.load_dataset(tmp_path / "train.csv.gz")
+
+
 def test_csv_with_a_missing_label_is_refused(tmp_path):
     lines = csv_text().splitlines()
     lines[3] = lines[3][lines[3].index(","):]
@@ -320,12 +326,6 @@ def test_folder_and_csv_have_no_split(tmp_path):
         with pytest.raises(ValueError, match=f"{path.name}: .*no split of its own"):
             datasets.load_dataset(path, split="test")
         assert datasets.load_dataset(path, split="train").name == ""
-
-
-@pytest.fixture
-def house_numbers(make_images):
-    """20 images `(20, 32, 32, 3)` and SVHN's labels for them: 1 to 10, as `(20, 1)`."""
-    return make_images(20, 32, 3), (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]
 
 
 def write_mat(path, images, labels, **options):

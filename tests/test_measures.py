@@ -289,15 +289,6 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("name", PAIRS)
-def test_features_that_cannot_be_compared_are_refused_on_either_side(name, bad):
-    features, message = BAD[bad]
-    for sets in ((normal(20), features), (features, normal(20))):
-        with pytest.raises(ValueError, match=rf"^\w+: .*{message}"):
-            PAIRS[name](*sets)
-
-
 @pytest.mark.parametrize("name", PAIRS)
 def test_features_of_different_widths_are_refused(name):
     with pytest.raises(ValueError, match=r"different nets: \w+ \(20, 8\), \w+ \(20, 9\)"):

@@ -9,22 +9,8 @@ import pytest
 
 from lab import datasets, files, measures, measuring_net
 from lab.commands import measuring_net as command
+from test_measures import normal
 from train_small import small_data, small_measuring_net
-
-
-def normal(count, width=8, seed=0, mean=0.0):
-    return np.random.default_rng(seed).normal(mean, 1, (count, width))
-
-
-BAD = {
-    "one image": (np.ones((1, 8)), r"\(1, 8\).*at least \d images"),
-    "no image": (np.ones((0, 8)), r"\(0, 8\).*at least \d images"),
-    "one dimension": (np.ones(20), r"\(20,\).*\(n, d\)"),
-    "images": (np.ones((20, 4, 4, 1)), r"\(20, 4, 4, 1\).*\(n, d\)"),
-    "whole numbers": (np.ones((20, 8), int), "int64.*floating-point"),
-    "NaN": (np.where(np.arange(20)[:, None] == 3, np.nan, normal(20)), "1 of 20 rows.*NaN or infinite"),
-    "infinite": (np.where(np.arange(20)[:, None] < 2, -np.inf, normal(20)), "2 of 20 rows.*NaN or infinite"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +37,6 @@ def test_measuring_nets_of_one_seed_are_the_same_and_of_two_are_not():
                         for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(one, same))
     assert not np.array_equal(one[0], other[0])
-
-
-@pytest.mark.parametrize("image_shape, classes, message", [
-    ((16, 12, 1), 3, "image_shape is"), ((17, 17, 1), 3, "image_shape is"), ((16, 16, 2), 3, "image_shape is"),
-    ((16, 16, 1), 0, "classes is 0")])
-def test_measuring_net_of_an_illegal_size_is_refused(image_shape, classes, message):
-    with pytest.raises(ValueError, match=message):
-        measuring_net.build_measuring_net(image_shape, classes)
-
-
-@pytest.mark.parametrize("change, message", [
-    (lambda images: images / 127.5 - 1, r"float64 of shape \(4, 16, 16, 1\)"), (lambda images: images[0], "shape"),
-    (lambda images: images[..., 0], r"\(4, 16, 16\)"), (lambda images: images[:, :8], r"\(4, 8, 16, 1\)"),
-    (lambda images: images.repeat(3, axis=-1), r"\(4, 16, 16, 3\)"), (lambda images: images[:0], r"\(0, 16, 16, 1\)")],
-    ids=["floats", "one image", "no channel", "another side", "colour", "no image"])
-def test_images_that_a_measuring_net_cannot_read_are_refused(change, message, untrained, make_images):
-    with pytest.raises(ValueError, match=rf"images are .*{message}.* untrained wants uint8 \(n, 16, 16, 1\)"):
-        untrained.features(change(make_images(4)))
 
 
 def test_probabilities_of_bad_features_are_refused(untrained):
@@ -112,14 +80,6 @@ def test_evaluate_draws_its_reference_from_all_of_the_training_images(untrained)
     scores = measuring_net.evaluate(untrained, generated, training)
     assert scores.frechet_distance < 200 < measures.frechet_distance(training[:200], generated)
     assert scores.coverage > 0.5
-
-
-def test_evaluate_refuses_bad_features(untrained):
-    for bad, _ in BAD.values():
-        with pytest.raises(ValueError, match=": "):
-            measuring_net.evaluate(untrained, normal(20), bad)
-        with pytest.raises(ValueError, match=": "):
-            measuring_net.evaluate(untrained, bad, normal(20))
 
 
 def two_classes(count=200, side=16, seed=0, name=""):

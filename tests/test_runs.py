@@ -19,7 +19,6 @@ import tensorflow as tf
 from PIL import Image
 
 import dcgan_utils as dcgan
-from conftest import use_quick_steps
 from lab import callbacks, datasets, files, measures, measuring_net, runs
 from train_small import small_data, small_measuring_net, small_nets, train_small
 
@@ -46,23 +45,6 @@ def recorded_run(tmp_path_factory):
 def whole_run(recorded_run):
     """The folder of the run of six epochs, not to be changed."""
     return recorded_run[0]
-
-
-@pytest.fixture(scope="module")
-def quick_runs(tmp_path_factory):
-    """The folders of runs of two and of six epochs whose steps are no training, not to be changed."""
-    folder = tmp_path_factory.mktemp("quick")
-    with pytest.MonkeyPatch.context() as patch:
-        use_quick_steps(patch)
-        for epochs in (2, 6):
-            train_small(folder / str(epochs), epochs)
-    return folder / "2", folder / "6"
-
-
-@pytest.fixture
-def short_run(quick_runs, quick_steps, tmp_path):
-    """A run of two epochs, to go on with or to damage; its steps are no training."""
-    return shutil.copytree(quick_runs[0], tmp_path / "run")
 
 
 def metrics_without_seconds(folder):
@@ -396,25 +378,6 @@ def test_read_only_outputs_folder_is_a_clear_error(tmp_path):
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"epochs": 0}, "epochs is 0"), ({"epochs": 1.5}, "epochs is 1.5"), ({"batch_size": 0}, "batch_size is 0"),
-    ({"batch_size": 201}, "only 200 images"), ({"picture_every": 0}, "picture_every is 0"),
-    ({"learning_rate": 0}, "^learning_rate is 0"), ({"learning_rate": -1}, "^learning_rate is -1"),
-    ({"learning_rate": float("inf")}, "^learning_rate is inf"), ({"generator_learning_rate": 0}, "^generator_lea.* 0;"),
-    ({"generator_learning_rate": -1}, "^generator_learning_rate is -1"),
-    ({"generator_learning_rate": float("nan")}, "^generator_learning_rate is nan"),
-    ({"generator_learning_rate": float("inf")}, "^generator_learning_rate is inf"),
-    ({"losses": (dcgan.discriminator_loss,)}, "losses is .*wanted two functions"),
-    ({"losses": (dcgan.discriminator_loss, None)}, "losses is .*None.*wanted two functions"),
-    ({"penalty": 10}, "penalty is 10; wanted None or a function"),
-    ({"generator_every": 0}, "generator_every is 0"), ({"discriminator_every": 1.5}, "discriminator_every is 1.5"),
-    ({"beta_1": 1.0}, "beta_1 is 1.0"), ({"averaging": 1.5}, "averaging is 1.5")])
-def test_illegal_arguments_are_refused_before_anything_is_written(tmp_path, options, words):
-    with pytest.raises(ValueError, match=words):
-        train_small(tmp_path / "run", **({"epochs": 2} | options))
-    assert not (tmp_path / "run").exists()
-
-
 def test_nets_of_another_size_are_refused(tmp_path):
     nets = dcgan.build_generator((28, 28, 1), 8, width=4), dcgan.build_discriminator((16, 16, 1), width=4)
     with pytest.raises(ValueError, match=r"generator is made for .* \(28, 28, 1\), the data are \(16, 16, 1\)"):
@@ -611,20 +574,8 @@ def test_measuring_net_that_was_trained_for_the_data_is_found(tmp_path, quick_st
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["measuring_net"] == net.name
 
 
-COLUMNS = ("epoch,step,seconds,d_loss,g_loss,d_real_accuracy,d_fake_accuracy,d_real_mean,d_fake_mean,g_accuracy,"
-           "frechet_distance")
-
-
-@pytest.fixture
-def history(tmp_path):
-    """Two epochs, as `metrics.csv` has them, read back."""
-    (tmp_path / "metrics.csv").write_text(f"{COLUMNS}\n1,10,0.5,1.25,0.75,0.875,0.625,0.5625,0.4375,0.375,\n"
-                                          "2,20,0.5,1.5,0.5,0.75,0.5,0.5,0.5,0.5,0.1234567890123456\n")
-    return runs.load_history(tmp_path)
-
-
 def test_load_history_reads_every_column(history):
-    assert list(history.columns) == COLUMNS.split(",") and history["epoch"].tolist() == [1, 2]
+    assert list(history.columns) == list(callbacks.COLUMNS[:-1]) and history["epoch"].tolist() == [1, 2]
     distances = history["frechet_distance"]
     assert math.isnan(distances[0]) and distances[1] == pytest.approx(0.1234567890123456)
 

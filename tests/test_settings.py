@@ -1,29 +1,11 @@
 """What a run may not change: descriptions of nets, refusals of other settings."""
 
-import shutil
 
 import keras
 import pytest
 
-from conftest import use_quick_steps
 from lab import runs, settings
 from train_small import small_data, small_nets, train_small
-
-
-@pytest.fixture(scope="module")
-def quick_runs(tmp_path_factory):
-    """The folder of a run of two epochs whose steps are no training, not to be changed."""
-    folder = tmp_path_factory.mktemp("quick")
-    with pytest.MonkeyPatch.context() as patch:
-        use_quick_steps(patch)
-        train_small(folder / "2", 2)
-    return folder / "2", None
-
-
-@pytest.fixture
-def short_run(quick_runs, quick_steps, tmp_path):
-    """A run of two epochs, to go on with or to damage; its steps are no training."""
-    return shutil.copytree(quick_runs[0], tmp_path / "run")
 
 
 def test_other_settings_are_refused_with_the_differences(short_run):

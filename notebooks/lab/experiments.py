@@ -115,8 +115,9 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]
         if todo:
             arguments = experiment.arguments()
-            whole = {"batch_size": runs.train.__kwdefaults__["batch_size"]}
-            runs.check_settings(len(data.images), **whole | arguments)
+            defaults = runs.train.__kwdefaults__
+            runs.check_settings(len(data.images), **{"batch_size": defaults["batch_size"]} | {
+                name: value for name, value in arguments.items() if value is not defaults[name]})
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")

@@ -218,7 +218,9 @@ class _Run:
         generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         noise = dcgan.make_noise(64, generator.input_shape[-1], seed=settings["seed"])
-        self.distance = net and count >= 10 and Distance(net, images, self.averaged, settings["seed"], self._due)
+        self.distance = None
+        if net and count >= 10:
+            self.distance = Distance(net, images, self.averaged, settings["seed"], self._due)
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
         self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture)
         self.checkpoints = after_each_epoch.Checkpoints(
