@@ -301,12 +301,13 @@ def batches_of(epoch, count, batch_size, *, seed=0, at_a_time=16):
     Yields `(first_step, indices)`, the indices int32 `(steps, batch)` of at most `at_a_time` steps.
     """
     order = np.random.default_rng([seed, epoch + 1]).permutation(count).astype(np.int32)
-    steps, rest = divmod(count, batch_size)
-    batches = np.split(order[:steps * batch_size].reshape(steps, batch_size), range(at_a_time, steps, at_a_time))
+    steps = count // batch_size
+    whole = order[:steps * batch_size].reshape(steps, batch_size)
     first_step = epoch * math.ceil(count / batch_size)
-    for indices in [*batches, order[None, count - rest:]] if rest else batches:
-        yield first_step, indices
-        first_step += len(indices)
+    for indices in [*np.split(whole, range(at_a_time, steps, at_a_time)), order[None, whole.size:]]:
+        if indices.size:
+            yield first_step, indices
+            first_step += len(indices)
 
 
 def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callbacks=(), initial_epoch=0):
