@@ -34,6 +34,7 @@ from train_small import (  # graphs are optimised no longer, from here on
     train_small,
 )
 
+HANG = 900  # seconds: what takes as long has stopped for good, however slow or busy the machine
 collect_ignore = ["browser"]  # `make test-browser` asks for it by name
 
 

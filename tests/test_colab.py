@@ -30,6 +30,7 @@ from packaging.requirements import Requirement
 import dcgan_utils as dcgan
 import stamp
 import versions
+from conftest import HANG
 from lab import datasets, runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,7 +178,7 @@ def colab_run(content, data, disconnect_at=None):
     plug = f"pull_the_plug_when_written({str(disconnect_at)!r})"
     chosen = [new_code_cell(STAND_IN + (plug if disconnect_at else "")), *chosen, *code[at:first], training]
     notebook = nbformat.v4.new_notebook(cells=chosen, metadata=notebook.metadata)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(content)}}).execute()
+    NotebookClient(notebook, timeout=HANG, resources={"metadata": {"path": str(content)}}).execute()
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.outputs)
 
 

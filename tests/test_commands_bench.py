@@ -127,7 +127,7 @@ def contestant(code):
 def test_contestant_answers_when_it_is_asked_and_ends_when_it_is_closed():
     process = contestant("contestants.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
     assert process.first.keys() == {"seconds", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
-    assert 0.1 <= process.ask()["seconds"] < 10
+    assert process.ask()["seconds"] >= 0.1
     process.close()
     assert process.process.returncode == 0
 

@@ -213,8 +213,8 @@ def test_factories_side_by_side_do_as_each_alone_and_their_seed_decides(pixels):
 # The loop
 
 @pytest.mark.parametrize("count, batch, wanted", [
-    (40, 8, [(0, 3, 8), (3, 2, 8)]), (41, 8, [(0, 3, 8), (3, 2, 8), (5, 1, 1)]), (5, 5, [(0, 1, 5)]), (5, 8, [(0, 1, 5)]),
-    (24, 8, [(0, 3, 8)])])
+    (40, 8, [(0, 3, 8), (3, 2, 8)]), (41, 8, [(0, 3, 8), (3, 2, 8), (5, 1, 1)]), (5, 5, [(0, 1, 5)]),
+    (5, 8, [(0, 1, 5)]), (24, 8, [(0, 3, 8)])])
 def test_batches_of_an_epoch_are_all_images_once_in_calls_of_some_steps(count, batch, wanted):
     calls = list(dcgan.batches_of(0, count, batch, at_a_time=3))
     assert [(first, *indices.shape) for first, indices in calls] == wanted

@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 
 import dcgan_utils as dcgan
 import stamp
+from conftest import HANG
 from lab import datasets, files, runs
 from train_small import small_data
 
@@ -72,7 +73,7 @@ def run_alone(notebook, folder, colab):
     check = nbformat.v4.new_code_cell("import dcgan_utils; print(dcgan_utils.__file__)")
     cells = [*([nbformat.v4.new_code_cell(STAND_IN)] if colab else []), *notebook.cells, check]
     alone = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
-    NotebookClient(alone, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(alone, timeout=HANG, resources={"metadata": {"path": str(folder)}}).execute()
     return Path(alone.cells[-1].outputs[0].text.strip())
 
 

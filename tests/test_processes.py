@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
+from conftest import HANG
 from lab import experiments, processes
 from train_small import small_data, tiny
 
@@ -88,7 +89,7 @@ def build(image_shape, *, seed=0):
         Path(outputs + f".{os.getpid()}").touch()
         write = callbacks.Metrics.on_epoch_end
         callbacks.Metrics.on_epoch_end = lambda self, epoch, logs: [
-            write(self, epoch, logs), time.sleep(60 if epoch > 4 else 0)]
+            write(self, epoch, logs), time.sleep(900 if epoch > 4 else 0)]
     return dcgan.build_discriminator(image_shape, width=4, seed=seed)
 
 base = experiments.Experiment("base", epochs=12, picture_every=4, batch_size=100, build_discriminator=build,
@@ -113,7 +114,7 @@ def test_killed_with_its_processes_at_work_and_called_again_it_finishes_as_if_no
     process = subprocess.Popen([*command, "slow"], stdout=subprocess.DEVNULL)
     pids = []
     try:
-        deadline = time.time() + 120
+        deadline = time.time() + HANG
         while not all(experiments.epochs_done(run_dir) == 6 for run_dir in runs) and time.time() < deadline:
             assert process.poll() is None
             time.sleep(0.01)
@@ -121,7 +122,7 @@ def test_killed_with_its_processes_at_work_and_called_again_it_finishes_as_if_no
         assert process.wait() == -signal.SIGKILL and not list(outputs.rglob("experiment.json"))
         pids = [int(path.suffix[1:]) for path in outputs.parent.glob("outputs.*")]
         assert len(pids) == 2
-        again = subprocess.run([*command, "fast"], capture_output=True, text=True, timeout=300)
+        again = subprocess.run([*command, "fast"], capture_output=True, text=True, timeout=HANG)
         assert again.returncode == 0, again.stderr[-2000:]
         assert "0 runs are finished, 4 to do" in again.stdout
         assert not any(map(at_work, pids)), "processes of the killed parent train on"

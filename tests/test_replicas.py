@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import HANG
 from lab import replicas, runs
 from test_runs import assert_same_run
 
@@ -21,7 +22,7 @@ SCRIPT = Path(__file__).with_name("train_replicas.py")
 
 
 def run_script(*arguments):
-    done = subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -107,13 +108,13 @@ def two_workers(run_dir, epochs, strike=None):
 @pytest.mark.long
 def test_two_workers_equal_two_replicas_write_once_and_a_killed_one_costs_nothing(tmp_path, mirrored_runs):
     with two_workers(tmp_path / "run", 4, strike={"epoch": 2}) as (chief, other):
-        _, error = chief.communicate(timeout=100)
+        _, error = chief.communicate(timeout=HANG)
         assert other.wait() == -signal.SIGKILL
     assert chief.returncode == 1 and "RuntimeError: the replicas lost each other in epoch" in error
     before = max(int(path.name[-4:]) for path in (tmp_path / "run" / "checkpoints").glob("epoch_*"))
     assert before < 4
     with two_workers(tmp_path / "run", 4) as workers:
-        (shown, error), (silent, _) = [worker.communicate(timeout=200) for worker in workers]
+        (shown, error), (silent, _) = [worker.communicate(timeout=HANG) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], error[-3000:]
     assert f"going on after epoch {before}" in shown and "epoch   4" in shown and silent == ""
     assert_same_run(tmp_path / "run", mirrored_runs / "whole")
