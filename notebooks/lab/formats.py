@@ -50,10 +50,12 @@ def read_mat(path):
     """`(images, labels)` in the layout of SVHN: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, 10 for the 0."""
     with readable(path, "corrupt or truncated, or not in the format of MATLAB 5", "delete it and fetch it again"):
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
-        found = [name for name, _, _ in scipy.io.whosmat(path)]
+        found = [name for name, _, _ in scipy.io.whosmat(path) if name]
+        if not found:
+            raise ValueError("it holds no array")
     missing = [name for name in ("X", "y") if name not in arrays]
     if missing:
-        raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found) or 'nothing'}); wanted "
+        raise ValueError(f"{path}: has no {' and no '.join(missing)} (it has {', '.join(found)}); wanted "
                          "the layout of SVHN: X, the images, and y, their labels.")
     images, labels = _as_bytes(arrays["X"], f"{path}: pixels"), arrays["y"].reshape(-1)
     if images.ndim != 4 or images.shape[2] != 3 or images.shape[0] != images.shape[1]:
