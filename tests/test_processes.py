@@ -14,18 +14,10 @@ import tensorflow as tf
 import dcgan_utils as dcgan
 from conftest import HANG
 from lab import experiments, processes
-from train_small import small_data, tiny
+from test_experiments import metrics, run
+from train_small import tiny
 
 TESTS = Path(__file__).parent
-
-
-def run(*some, data=None, **options):
-    options = {"seeds": (0,), "processes": 1, **options}
-    return experiments.run_experiments(some, small_data() if data is None else data, **options)
-
-
-def metrics(run_dir, columns="seconds"):
-    return pd.read_csv(run_dir / "metrics.csv").drop(columns=columns)
 
 
 @pytest.mark.parametrize("cores, gpus, given, wanted", [

@@ -106,7 +106,8 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
     if twice or not names:
         raise ValueError(f"experiments named twice: {', '.join(twice)}; give each a name of its own." if twice else
                          "there are no experiments; give a list of Experiment(name, ...).")
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
+    whole = all(isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) for seed in seeds)
+    if not seeds or not whole or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {seeds}; wanted different whole numbers from 0, such as (0, 1, 2).")
     if smoke_mode():
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
