@@ -276,20 +276,6 @@ def test_smoke_mode_trains_one_experiment_from_one_seed_for_two_epochs(outputs, 
     assert trained == [("a-seed3", 2, parent)] and results.experiment.tolist() == ["a"]
 
 
-def test_a_single_run_is_made_in_a_process_of_its_own_like_the_others(monkeypatch):
-    """On all cores of this process it would round differently, and so not go on bit for bit."""
-    refuse_to_train(monkeypatch)
-    parent = os.getpid()
-
-    def build(image_shape, *, width=4, seed=0):
-        if os.getpid() != parent:
-            raise ValueError("built in another process")  # and so not trained, which would take long
-        return dcgan.build_discriminator(image_shape, width=width, seed=seed)
-
-    with pytest.raises(ValueError, match="built in another process"):
-        run(tiny(build_discriminator=build), processes=2)
-
-
 def test_processes_side_by_side_take_functions_of_ones_own_and_are_silent(outputs, whole_group, monkeypatch, capfd):
     """The functions live in this test alone, and TensorFlow may say all it wants."""
     parent, threads = os.getpid(), outputs.parent / "threads"

@@ -77,8 +77,8 @@ def test_going_on_keeps_the_run_id(tmp_path, quick_steps):
     assert first.name.split("-")[-1] == second.name.split("-")[-1]
 
 
-@pytest.mark.parametrize("place, key", [
-    ("netrc", "short"), pytest.param("environment", "0123456789" * 4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("place, key", [("netrc", "short"), ("environment", "0123456789" * 4)])
 def test_bad_key_or_no_network_ends_in_a_line_and_an_offline_run(tmp_path, monkeypatch, key, place):
     """40 characters look like a key; nothing listens at the address, as without a network."""
     if place == "environment":
