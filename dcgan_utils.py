@@ -268,11 +268,12 @@ def make_average(generator, averaged_generator, averaging=0.999):
     return update
 
 
-def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step: None):
+def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step: None, compiled=False):
     """Make a `tf.function` that takes several steps in one call, since each call costs time, too.
 
     Of all training images, uint8 `(n, height, width, channels)`; noise is drawn anew for each step from (seed, step).
     `after_step` is called with the number of each step, an int64 tensor, such as what `make_average` returns.
+    `compiled` makes one program of a call by XLA, which draws other noise; each new shape of `indices` compiles anew.
 
     Returns:
         `steps(indices, first_step)`: which images make the batch of each step, int32 `(steps, batch)`, and the number
@@ -287,7 +288,8 @@ def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step
         after_step(number)
         return tf.stack([tf.cast(metrics[name], keras.config.floatx()) for name in METRICS])
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int64)])
+    @tf.function(autograph=False, jit_compile=compiled or None,
+                 input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int64)])
     def steps(indices, first_step):
         numbers = first_step + tf.range(tf.shape(indices, tf.int64)[0])
         return tf.map_fn(step, (indices, numbers), fn_output_signature=keras.config.floatx(), parallel_iterations=1)
@@ -310,7 +312,7 @@ def batches_of(epoch, count, batch_size, *, seed=0, at_a_time=16):
             first_step += len(indices)
 
 
-def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callbacks=(), initial_epoch=0):
+def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callbacks=(), initial_epoch=0, at_a_time=16):
     """Train for some epochs and tell Keras' callbacks: `on_train_begin()`, `on_epoch_end(epoch, logs)` and so on.
 
     Args:
@@ -320,13 +322,14 @@ def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callba
         callbacks: Keras callbacks. Epochs count from 0. An epoch's logs are `METRICS`, means over its images; a
             batch's are means over the steps of a call, and `loss`, the sum of both losses.
         initial_epoch: epochs that were trained before.
+        at_a_time: steps in a call, at most.
     """
     callbacks, generator.stop_training = keras.callbacks.CallbackList(list(callbacks), model=generator), False
     callbacks.on_train_begin()
     for epoch in range(initial_epoch, epochs):
         callbacks.on_epoch_begin(epoch)
         totals = np.zeros(len(METRICS))
-        for step, indices in batches_of(epoch, count, batch_size, seed=seed):
+        for step, indices in batches_of(epoch, count, batch_size, seed=seed, at_a_time=at_a_time):
             metrics = steps(indices, step).numpy().astype(np.float64)
             totals += indices.shape[1] * metrics.sum(axis=0)
             logs = dict(zip(METRICS, metrics.mean(axis=0)))
@@ -339,8 +342,12 @@ def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callba
 
 # Pictures ------------------------------------------------------------------------------------------------------
 
-def run_in_batches(model, inputs, size=500):
-    """Output of a model in inference mode, an array; unlike its `predict`, it needs no other worker."""
+def run_in_batches(model, inputs, size=None):
+    """Output of a model in inference mode, an array; unlike its `predict`, it needs no other worker.
+
+    `size` of a batch is by default 500 inputs, and on a GPU, where each operation of a batch costs its launch, 2,500.
+    """
+    size = size or (2500 if tf.config.list_physical_devices("GPU") else 500)
     return np.concatenate([model(inputs[i:i + size], training=False) for i in range(0, len(inputs), size)])
 
 

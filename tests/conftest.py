@@ -106,7 +106,7 @@ def use_quick_steps(patch):
     def make_average(generator, averaged_generator, averaging):
         return averaged_generator.weights
 
-    def make_steps(weights, images, latent_dim, *, seed, after_step):
+    def make_steps(weights, images, latent_dim, *, seed, after_step, compiled=False):
         def steps(indices, first_step):
             for weight in [*weights, *after_step]:
                 weight.assign_add(np.full(weight.shape, 0.01 * (1 + indices.mean()), weight.dtype))

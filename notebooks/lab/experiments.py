@@ -17,7 +17,7 @@ from lab.files import readable, run_folder, shown_path, smoke_mode, write_json
 from lab.measures import class_shares
 from lab.measuring_net import evaluate, load_measuring_net
 from lab.processes import side_by_side
-from lab.settings import differences, fingerprint, name_of
+from lab.settings import check_settings, differences, fingerprint, name_of
 
 SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
             "learning_rate", "generator_learning_rate", "beta_1", "beta_2", "averaging", "losses", "penalty",
@@ -117,7 +117,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         if todo:
             arguments = experiment.arguments()
             defaults = runs.train.__kwdefaults__
-            runs.check_settings(len(data.images), **{"batch_size": defaults["batch_size"]} | {
+            check_settings(len(data.images), **{"batch_size": defaults["batch_size"]} | {
                 name: value for name, value in arguments.items() if value is not defaults[name]})
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
         jobs += [(experiment, seed, data, folder) for seed in todo]

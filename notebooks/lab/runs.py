@@ -8,17 +8,17 @@ from pathlib import Path
 
 import filelock
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab import callbacks as after_each_epoch
+from lab import compiling
 from lab.datasets import as_dataset, default_epochs
 from lab.files import plural, readable, replacing, shown_path, write_json
 from lab.measuring_net import Distance, MeasuringNet, load_measuring_net
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
-from lab.settings import agree_on_config, describe, fingerprint, name_of
+from lab.settings import agree_on_config, check_settings, describe, fingerprint, name_of
 from lab.step_parts import EveryNth, WithPenalty, with_weight
 from lab.tracking import Tracker
 
@@ -27,8 +27,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
           beta_2=0.99, averaging=0.999, seed=0, generator_learning_rate=None,
           losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
           discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, tracking=True,
-          wandb_project="dcgan-course", wandb_group=None, callbacks=()):
-    """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit (on a CPU).
+          wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
+    """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit.
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
     onwards, `training.gif`, `generator.keras` (the averaged generator of the best epoch, by the Frechet distance that
@@ -37,8 +37,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
 
     Everything drawn at random depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by
     `kill -9`, and called again with the same settings ends as one that was not. To that end TensorFlow's op determinism
-    is switched on where there is no GPU. With one, the order of the images and the noise are the same again, but sums
-    may round differently.
+    is switched on, but for uncompiled steps on a GPU: there the order of the images and the noise are the same again,
+    but sums may round differently.
 
     Args:
         generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
@@ -62,6 +62,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
         wandb_project, wandb_group: its project, and the group of runs that this one belongs to.
         callbacks: Keras callbacks of your own, called after the run's; their `model` is the generator.
+        compiled: whether XLA makes one program of many steps. By default a run goes on as it began, and begins
+            compiled on a single GPU if it has at least `lab.compiling.PAYS_FROM` steps.
 
     Returns:
         The metrics as a pandas DataFrame, one row an epoch, columns as in `metrics.csv`.
@@ -82,14 +84,13 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
     check_settings(
         count, epochs=epochs, batch_size=batch_size, picture_every=picture_every, learning_rate=learning_rate,
         generator_learning_rate=generator_learning_rate, beta_1=beta_1, beta_2=beta_2, averaging=averaging, seed=seed,
-        losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every)
+        losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every,
+        compiled=compiled)
     _check_nets(generator, discriminator, data.image_shape)
     check_replicas(generator, count % batch_size or batch_size, generator_every, discriminator_every)
     net = _find_measuring_net(data, measuring_net)
     run_dir = Path(run_dir)
     with _locked(run_dir) if is_chief() else contextlib.redirect_stdout(io.StringIO()):
-        if not tf.config.list_physical_devices("GPU"):  # what it costs there was not measured
-            tf.config.experimental.enable_op_determinism()
         settings = {
             "data": fingerprint(data), "generator": describe(generator), "discriminator": describe(discriminator),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate),
@@ -98,32 +99,15 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             "losses": [name_of(loss) for loss in losses], "penalty": name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
             "picture_every": int(picture_every), "measuring_net": net.name if net else None}
-        config = agree_on_config(run_dir, settings, epochs, data, write=is_chief())
+        pays = compiling.pays(epochs * math.ceil(count / batch_size))
+        config = agree_on_config(run_dir, settings, epochs, data, is_chief(), compiled, pays)
+        if config["compiled"] or not compiling.has_gpu():  # 7 % of a compiled step on an H100; else not measured
+            tf.config.experimental.enable_op_determinism()
         run = _Run(generator, discriminator, data.images, run_dir, config, net, losses, penalty, epochs,
                    on_picture or (lambda path: None))
         run.go_on(wandb_project if tracking and is_chief() else None, wandb_group, callbacks)
         wait_for_all_workers()
         return load_history(run_dir)
-
-
-def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, beta_1=0, beta_2=0, averaging=0, seed=0,
-                   losses=(abs, abs), penalty=None, batch_size=1, **whole):
-    """Refuse settings with which `train` cannot train on `count` images; `whole` are whole numbers of at least 1."""
-    dcgan.check_positive(batch_size=batch_size, **whole)
-    dcgan.check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
-    generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
-    for name, rate in (("learning_rate", learning_rate), ("generator_learning_rate", generator_learning_rate)):
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
-            raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 53:
-        raise ValueError(f"seed is {seed!r}; wanted a whole number from 0 to below 2^53.")
-    if not isinstance(losses, (tuple, list)) or len(losses) != 2 or not all(map(callable, losses)):
-        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss and the generator's.")
-    if not (penalty is None or callable(penalty)):
-        raise ValueError(f"penalty is {penalty!r}; wanted None or a function of the discriminator, real images and "
-                         "generated ones.")
-    if batch_size > count:
-        raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
 
 def _check_nets(generator, discriminator, image_shape):
@@ -170,13 +154,15 @@ def _locked(run_dir):
 
 def compose_step(generator, discriminator, optimizers, averaged, images, *, seed=0, averaging=0.999,
                  losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
-                 discriminator_every=1):
+                 discriminator_every=1, compiled=None, give_up=print):
     """Notebook 04's train step with all that a run adds to it, on all replicas of the present strategy.
 
     Args:
         optimizers: the generator's and the discriminator's; a `LossScaleOptimizer` gets its loss scaled.
         averaged, averaging: a clone of the generator that follows it, see `dcgan_utils.make_average`.
         images, seed: see `dcgan_utils.make_steps`. The others are those of `train`.
+        compiled, give_up: the shape of the calls that XLA compiles, if any, and whom to tell if it cannot; see
+            `CompiledSteps`.
 
     Returns:
         `(steps, optimizers)`: what `dcgan_utils.make_steps` returns, and the two optimisers as they are to be saved.
@@ -196,7 +182,9 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, seed
         train_step, average = on_all_replicas(make_step, (d_loss, g_loss), average)
     else:
         train_step = make_step((d_loss, g_loss))
-    return dcgan.make_steps(train_step, images, generator.input_shape[-1], seed=seed, after_step=average), optimizers
+    make_steps = functools.partial(dcgan.make_steps, train_step, tf.constant(images), generator.input_shape[-1],
+                                   seed=seed, after_step=average)
+    return compiling.CompiledSteps(make_steps, compiled, give_up) if compiled else make_steps(), optimizers
 
 
 class _Run:
@@ -212,8 +200,12 @@ class _Run:
                       for rate in ("generator_learning_rate", "learning_rate")]
         if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
             optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
+        self.at_a_time = 16
+        if config["compiled"]:
+            self.at_a_time = compiling.steps_in_a_program(count // settings["batch_size"])
         self.steps, optimizers = compose_step(
             generator, discriminator, optimizers, self.averaged, images, losses=losses, penalty=penalty,
+            compiled=(self.at_a_time, settings["batch_size"]) if config["compiled"] else None, give_up=self._give_up,
             **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
         generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
@@ -225,6 +217,13 @@ class _Run:
         self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture)
         self.checkpoints = after_each_epoch.Checkpoints(
             run_dir, (generator, discriminator, self.averaged, self.best, *optimizers), self.metrics, self._due)
+
+    def _give_up(self, reason):
+        """Go on uncompiled, from now on and when the run goes on."""
+        print(f"XLA cannot compile these steps ({reason}): they run uncompiled.")
+        self.config["compiled"] = False
+        if is_chief():
+            write_json(self.run_dir / "config.json", self.config)
 
     def _due(self, epoch):
         return epoch % self.every == 0 or epoch == self.epochs
@@ -241,6 +240,11 @@ class _Run:
             print(f"{shown}: going on after epoch {done}.")
         print(f"Up to epoch {self.epochs}, {self.steps_per_epoch} steps each; a picture and a checkpoint every "
               f"{plural(self.every, 'epoch')}.")
+        if self.config["compiled"]:
+            print(f"Compiled: {self.at_a_time} steps are one XLA program, which takes 10 to 40 s once; the last few of "
+                  "an epoch run uncompiled.")
+        elif compiling.has_gpu():
+            print("Not compiled, step by step; compiled=True in a new run folder compiles all the same.")
         tracker = Tracker(self.run_dir, self.config, wandb_project, wandb_group)
         writers = [self.pictures, self.checkpoints, tracker] if is_chief() else []
         measured = [self.distance] if self.distance else []
@@ -251,6 +255,7 @@ class _Run:
             dcgan.train_loop(
                 self.steps, self.generator, self.count, epochs=self.epochs, initial_epoch=done,
                 batch_size=self.config["settings"]["batch_size"], seed=self.config["settings"]["seed"],
+                at_a_time=self.at_a_time,
                 callbacks=[after_each_epoch.StopAtNaN(), *measured, self.metrics, best, *writers, progress, *callbacks])
             progress.bar.close()
             if measured:

@@ -1,8 +1,9 @@
-"""What a run may not change when it goes on: `config.json`, written at its start and compared; used by lab.runs."""
+"""A run's settings: which are legal, and which may not change when it goes on (`config.json`); used by lab.runs."""
 
 import functools
 import hashlib
 import json
+import math
 import platform
 import time
 import uuid
@@ -12,7 +13,33 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from dcgan_utils import check_positive, check_share
 from lab.files import readable, shown_path, write_json
+
+
+def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, beta_1=0, beta_2=0, averaging=0, seed=0,
+                   losses=(abs, abs), penalty=None, batch_size=1, compiled=None, **whole):
+    """Refuse settings with which `train` cannot train on `count` images; `whole` are whole numbers of at least 1."""
+    check_positive(batch_size=batch_size, **whole)
+    check_share(beta_1=beta_1, beta_2=beta_2, averaging=averaging)
+    generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
+    for name, rate in (("learning_rate", learning_rate), ("generator_learning_rate", generator_learning_rate)):
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
+            raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 53:
+        raise ValueError(f"seed is {seed!r}; wanted a whole number from 0 to below 2^53.")
+    if not isinstance(losses, (tuple, list)) or len(losses) != 2 or not all(map(callable, losses)):
+        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss and the generator's.")
+    if not (penalty is None or callable(penalty)):
+        raise ValueError(f"penalty is {penalty!r}; wanted None or a function of the discriminator, real images and "
+                         "generated ones.")
+    if compiled not in (None, True, False):
+        raise ValueError(f"compiled is {compiled!r}; wanted True, False or None.")
+    if compiled and tf.distribute.has_strategy():
+        raise ValueError("compiled is True under a tf.distribute strategy; wanted None or False, since XLA fails with "
+                         "several replicas.")
+    if batch_size > count:
+        raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
 
 def fingerprint(data):
@@ -43,15 +70,21 @@ def describe(model):
     return {"parameters": model.count_params(), "architecture": digest[:16]}
 
 
-def agree_on_config(run_dir, settings, epochs, data, write):
-    """The run's config, kept in `config.json` if `write`; a ValueError for a run of other settings."""
+def agree_on_config(run_dir, settings, epochs, data, write, compiled, compiling_pays):
+    """The run's config, kept in `config.json` if `write`; a ValueError for a run of other settings.
+
+    `compiled` None goes on as the run began, and begins a run as `compiling_pays` says.
+    """
     path = run_dir / "config.json"
-    config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    config = {"run_id": uuid.uuid4().hex[:12], "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+              "compiled": compiling_pays if compiled is None else compiled}
     if path.exists():
         with readable(shown_path(path), "corrupt", "restore it, or choose another run folder"):
-            config = json.loads(path.read_text(encoding="utf-8"))
-            before = pd.json_normalize(config["settings"]).to_dict("records")[0]
-        different = differences(before, pd.json_normalize(settings).to_dict("records")[0], "not set")
+            config = {"compiled": False} | json.loads(path.read_text(encoding="utf-8"))
+            before = pd.json_normalize(config["settings"]).to_dict("records")[0] | {"compiled": config["compiled"]}
+        now = pd.json_normalize(settings).to_dict("records")[0]
+        now["compiled"] = config["compiled"] if compiled is None else compiled
+        different = differences(before, now, "not set")
         if different:
             raise ValueError(f"{shown_path(run_dir)} holds a run with other settings:\n" + "\n".join(different)
                              + "\nUse its settings to go on with it, or choose another run folder.")
