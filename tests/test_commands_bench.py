@@ -1,6 +1,7 @@
 """The parts of `make bench` that can be tested without training: operation counts, time to quality, processes."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -111,7 +112,31 @@ def test_figure_has_a_line_a_seed_and_one_a_distance_on_labelled_logarithmic_axe
     assert len(axis.get_legend().get_texts()) == 2
 
 
+def test_compiling_counts_in_a_ratio_of_its_own(capsys):
+    curves = pd.concat([curve("tutorial", 0, falling(200, 100, 50, 40, 20)), curve("default", 0, [99, 20, 2])])
+    time_to_quality.print_time_to_quality(time_to_quality.time_to_quality(curves, SECONDS), compiling=8.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].endswith("125.000   (wanted: at least 50)"), "4,000 s after 32"
+    assert "8 s for compiling counted" in lines[-2] and lines[-2].endswith("100.000   (wanted: above 1)")
+
+
 # Rounds
+
+def test_table_on_a_gpu_has_the_compiled_ways_and_what_compiling_takes(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "has_gpu", lambda: True)
+    monkeypatch.setattr(bench, "device_name", lambda: "a card")
+    seconds = {"tutorial": [3.0], "steps": [16.0], "compiled steps": [1.2], "free compiled steps": [1.0],
+               "epoch": [1.5], "contiguous": [10.0], "channels_last": [9.0], "graph_contiguous": [0.9],
+               "graph_channels_last": [1.0]}
+    bench.print_epochs(seconds, [0.1], {"compiled steps": {"first": 12.0}})
+    out = capsys.readouterr().out
+    found = {text: float(number) for text, number in re.findall(r"^  (\S.+?) {2,}([\d.]+)\b", out, flags=re.M)}
+    assert "a card" in out and found["compiled / not, of a step"] == 0.075
+    assert found["what surrounds the steps but the distance, of an epoch"] == 0.133
+    assert found["PyTorch, eager / ours, of a step"] == 7.5 and found["PyTorch, a CUDA graph / ours, of a step"] == 0.75
+    assert found["op determinism / without, of a compiled step"] == 1.2
+    assert "the first call, tracing and compiling: 12.0 s" in out
+
 
 def test_ratios_are_medians_of_the_rounds_ratios():
     assert tables.median_ratio([1, 20, 500], [1, 10, 100]) == 2
@@ -126,7 +151,7 @@ def contestant(code):
 
 def test_contestant_answers_when_it_is_asked_and_ends_when_it_is_closed():
     process = contestant("contestants.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
-    assert process.first.keys() == {"seconds", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
+    assert process.first.keys() == {"seconds", "first", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
     assert process.ask()["seconds"] >= 0.1
     process.close()
     assert process.process.returncode == 0

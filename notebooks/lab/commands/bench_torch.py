@@ -6,6 +6,7 @@ and stops with an error if one differs from ours in metrics, gradients, BatchNor
 Keras' before.
 """
 
+import functools
 import itertools
 import sys
 
@@ -19,6 +20,9 @@ from lab.commands import contestants
 LATENT_DIM, BATCH, WIDTH, SIDE = 64, 64, 16, 7
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 VARIANTS = {name: (name, False) for name in LAYOUTS} | {"compiled": ("channels_last", True)}  # layout, torch.compile
+GRAPHS = {f"graph_{name}": name for name in LAYOUTS}  # on a GPU alone: the whole step as a CUDA graph
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as TensorFlow does
 
 
 class InLayout(nn.Module):
@@ -92,7 +96,7 @@ class Trainer:
     """The nets in a layout, an averaged generator, and `step`, which does what the course's does."""
 
     def __init__(self, variant, optimizer):
-        self.layout, compiled = VARIANTS[variant]
+        self.layout, compiled = VARIANTS[GRAPHS.get(variant, variant)]
         self.nets = self.generator, self.discriminator = build_generator(self.layout), build_discriminator(self.layout)
         self.averaged = build_generator(self.layout)
         for net in self.nets:
@@ -101,14 +105,14 @@ class Trainer:
                     nn.init.normal_(parameter, std=0.02)
         self.averaged.load_state_dict(self.generator.state_dict())
         for net in (*self.nets, self.averaged):
-            net.to(memory_format=LAYOUTS[self.layout])
+            net.to(device=DEVICE, memory_format=LAYOUTS[self.layout])
             if compiled:
                 net.compile()
         self.parameters = [list(net.parameters()) for net in self.nets]
         self.optimizers = [optimizer(parameters) for parameters in self.parameters]
         self.weights, self.averages = weights_of(self.generator), weights_of(self.averaged)
 
-    def step(self, pixels, indices, noise, number):
+    def step(self, pixels, indices, noise, decay):
         real = pixels[indices].float() / 127.5 - 1
         fake = self.generator(noise)
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
@@ -121,12 +125,15 @@ class Trainer:
                 parameter.grad = value
             optimizer.step()
         with torch.no_grad():
-            decay = min(0.999, (1 + number) / (10 + number))
             torch._foreach_lerp_(self.averages, self.weights, 1 - decay)
             return {"d_loss": d_loss, "g_loss": g_loss,
                     "d_real_accuracy": (real_logits > 0).float().mean(),
                     "d_fake_accuracy": (fake_logits <= 0).float().mean(),
                     "d_real_mean": real_logits.sigmoid().mean(), "d_fake_mean": fake_logits.sigmoid().mean()}
+
+
+def decay_at(number):
+    return min(0.999, (1 + number) / (10 + number))
 
 
 def from_keras(array, layout):
@@ -156,7 +163,7 @@ def check(path):
         for name, tensor in tensors.items():
             tensor.copy_(before[name])
         try:
-            metrics = trainer.step(pixels, indices, noise, number.item())
+            metrics = trainer.step(pixels, indices, noise, decay_at(number.item()))
         except torch._dynamo.exc.TorchDynamoException:  # noqa: SLF001 (PyTorch has no public name for it)
             print("torch.compile does not run here; it needs a C++ compiler", file=sys.stderr)
             continue
@@ -169,22 +176,53 @@ def check(path):
         print(variant)
 
 
-def adam(parameters):
-    return torch.optim.Adam(parameters, lr=1.5e-3, betas=(0.0, 0.99), eps=1e-7, fused=True)
+def adam(parameters, **options):
+    return torch.optim.Adam(parameters, lr=1.5e-3, betas=(0.0, 0.99), eps=1e-7, fused=True, **options)
+
+
+def inputs():
+    pixels = torch.from_numpy(contestants.random_pixels()).permute(0, 3, 1, 2).to(DEVICE)
+    return pixels, torch.from_numpy(contestants.random_batch(BATCH)).to(DEVICE)
 
 
 def steps(variant):
     torch.set_flush_denormal(True)  # as TensorFlow does
-    trainer = Trainer(variant, adam)
-    pixels = torch.from_numpy(contestants.random_pixels()).permute(0, 3, 1, 2)
-    indices, numbers = torch.from_numpy(contestants.random_batch(BATCH)), itertools.count()
+    trainer, (pixels, indices), numbers = Trainer(variant, adam), inputs(), itertools.count()
     contestants.answer_seconds(
-        lambda: trainer.step(pixels, indices, torch.randn(BATCH, LATENT_DIM), next(numbers))["d_loss"].item(),
+        lambda: trainer.step(pixels, indices, torch.randn(BATCH, LATENT_DIM, device=DEVICE),
+                             decay_at(next(numbers)))["d_loss"].item(),
         times=200, scale=contestants.COUNT / BATCH)
+
+
+def replayed_steps(variant, at_a_time=100):
+    """The step as a CUDA graph, with the decay of a run of 10,000 steps and more."""
+    trainer, (pixels, indices) = Trainer(variant, functools.partial(adam, capturable=True)), inputs()
+
+    def step():
+        return trainer.step(pixels, indices, torch.randn(BATCH, LATENT_DIM, device=DEVICE), decay_at(10_000))
+
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):  # capturing wants a few steps before it, on another stream
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        metrics = step()
+
+    def call():
+        for _ in range(at_a_time):
+            graph.replay()
+        return metrics["d_loss"].item()
+
+    contestants.answer_seconds(call, times=4, scale=contestants.COUNT / BATCH / at_a_time)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "check":
         check(sys.argv[2])
+    elif sys.argv[1] in GRAPHS:
+        replayed_steps(sys.argv[1])
     else:
         steps(sys.argv[1])

@@ -30,12 +30,18 @@ def answer(**values):
 
 
 def answer_seconds(call, *, times, scale=1):
-    """Answer for ever with the seconds of `scale` calls, from the mean of `times`; the first ones warm up."""
+    """Answer for ever with the seconds of `scale` calls, from the mean of `times`, and with those of the first call.
+
+    The first answer is for warming up.
+    """
+    started = time.perf_counter()
+    call()
+    first = time.perf_counter() - started
     while True:
         started = time.perf_counter()
         for _ in range(times):
             call()
-        answer(seconds=(time.perf_counter() - started) / times * scale)
+        answer(seconds=(time.perf_counter() - started) / times * scale, first=first)
 
 
 def random_pixels():
@@ -48,7 +54,7 @@ def random_batch(size):
     return np.random.default_rng(0).permutation(COUNT)[:size].astype(np.int32)
 
 
-def default_call(deterministic=True, at_a_time=16):
+def default_call(deterministic=True, at_a_time=16, compiled=False):
     """`(batch, call)`: bare steps of the default nets and settings, as many in a call as in `train`."""
     import numpy as np
     import tensorflow as tf
@@ -56,9 +62,10 @@ def default_call(deterministic=True, at_a_time=16):
     from lab.commands.trainers import DEFAULTS, default_trainer
     if deterministic:  # as `train` does
         tf.config.experimental.enable_op_determinism()
-    steps, *_ = default_trainer(random_pixels())
-    indices, numbers = np.tile(random_batch(DEFAULTS["batch_size"]), (at_a_time, 1)), itertools.count(step=at_a_time)
-    return DEFAULTS["batch_size"], lambda: steps(indices, next(numbers)).numpy()
+    batch = DEFAULTS["batch_size"]
+    steps, *_ = default_trainer(random_pixels(), compiled=(at_a_time, batch) if compiled else None)
+    indices, numbers = np.tile(random_batch(batch), (at_a_time, 1)), itertools.count(step=at_a_time)
+    return batch, lambda: steps(indices, next(numbers)).numpy()
 
 
 def default_steps(deterministic=True, at_a_time=16):
@@ -66,11 +73,21 @@ def default_steps(deterministic=True, at_a_time=16):
     answer_seconds(call, times=208 // at_a_time, scale=COUNT / batch / at_a_time)
 
 
-def tutorial_steps():
+def compiled_steps(deterministic=True):
+    from lab.commands.trainers import DEFAULTS
+    from lab.compiling import steps_in_a_program
+    at_a_time = steps_in_a_program(COUNT // DEFAULTS["batch_size"])
+    batch, call = default_call(deterministic, at_a_time, compiled=True)
+    answer_seconds(call, times=4, scale=COUNT / batch / at_a_time)
+
+
+def tutorial_steps(compiled=False):
     import tensorflow as tf
 
     from lab.commands.trainers import TUTORIAL_BATCH, TUTORIAL_LATENT_DIM, tutorial_trainer
     _, step, _ = tutorial_trainer()
+    if compiled:
+        step = tf.function(step.python_function, jit_compile=True)
     batch = (tf.random.stateless_normal([TUTORIAL_BATCH, 28, 28, 1], [0, 1]),
              tf.random.stateless_normal([TUTORIAL_BATCH, TUTORIAL_LATENT_DIM], [0, 0]))
     answer_seconds(lambda: float(step(*batch)), times=8, scale=COUNT / TUTORIAL_BATCH)
@@ -171,10 +188,9 @@ def torch_reference(path):
 CONTESTANTS = {"tutorial": tutorial_steps, "product": matrix_products, "steps": default_steps, "epoch": whole_epochs,
                "free steps": functools.partial(default_steps, deterministic=False),
                "single steps": functools.partial(default_steps, at_a_time=1)}
-ALL_THREADS = "TF_NUM_INTRAOP_THREADS=0"  # an operation may use all cores, which is best for large ones
-SETTINGS = {"tutorial": ("tutorial", ALL_THREADS), "product": ("product", ALL_THREADS),
-            "all threads": ("steps", ALL_THREADS), "all threads, epoch": ("epoch", ALL_THREADS),
-            "no oneDNN": ("steps", "TF_ENABLE_ONEDNN_OPTS=0")}  # contestants in another environment
+ON_GPU = {"tutorial": tutorial_steps, "tutorial compiled": functools.partial(tutorial_steps, compiled=True),
+          "steps": default_steps, "compiled steps": compiled_steps,
+          "free compiled steps": functools.partial(compiled_steps, deterministic=False), "epoch": whole_epochs}
 
 
 if __name__ == "__main__":
@@ -183,4 +199,4 @@ if __name__ == "__main__":
     elif sys.argv[1] == "profile":
         profiled_steps()
     else:
-        CONTESTANTS[sys.argv[1]]()
+        (CONTESTANTS | ON_GPU)[sys.argv[1]]()

@@ -13,12 +13,12 @@ import subprocess
 import sys
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab.commands import trainers
+from lab.compiling import has_gpu
 from lab.datasets import load_dataset
 from lab.files import epoch_of, remove, replacing, run_folder
 from lab.measures import frechet_distance, sample
@@ -41,19 +41,19 @@ def load_curve(nets, seed):
 
 
 def trainer(nets, seed, images):
-    """`(batch, step(indices, number), generator to measure, what to keep)` of one of the two."""
+    """`(batch, at_a_time, steps(indices, first_step), generator to measure, what to keep)` of one of the two."""
     keras.utils.set_random_seed(seed)
     if nets == "default":
-        steps, averaged, variables = trainers.default_trainer(images, seed)
-        batch = trainers.DEFAULTS["batch_size"]
-        return batch, lambda indices, number: steps(indices[None], number), averaged, variables
+        batch, at_a_time = trainers.DEFAULTS["batch_size"], 58 if has_gpu() else 1  # 58: a sixteenth of an epoch
+        compiled = (at_a_time, batch) if has_gpu() else None
+        return batch, at_a_time, *trainers.default_trainer(images, seed, compiled)
     generator, step, variables = trainers.tutorial_trainer()
 
-    def tutorial_step(indices, number):
-        noise = dcgan.make_noise(len(indices), trainers.TUTORIAL_LATENT_DIM, seed=seed, step=number)
-        step(dcgan.to_model_range(images[indices]), noise)
+    def tutorial_steps(indices, number):
+        noise = dcgan.make_noise(indices.size, trainers.TUTORIAL_LATENT_DIM, seed=seed, step=number)
+        step(dcgan.to_model_range(images[indices.ravel()]), noise)
 
-    return trainers.TUTORIAL_BATCH, tutorial_step, generator, variables
+    return trainers.TUTORIAL_BATCH, 1, tutorial_steps, generator, variables
 
 
 def train_curve(nets, seed, epochs):
@@ -64,7 +64,7 @@ def train_curve(nets, seed, epochs):
         raise SystemExit("the full MNIST is needed: connect to the network or set DCGAN_DATA_DIR.")
     net, count = load_measuring_net(data), len(data.images)
     real = net.features(sample(data.images, IMAGES))
-    batch, step, generator, variables = trainer(nets, seed, data.images)
+    batch, at_a_time, advance, generator, variables = trainer(nets, seed, data.images)
     place = folder(nets, seed)
     place.mkdir(parents=True, exist_ok=True)
     checkpoint, steps = tf.train.Checkpoint(variables=variables), math.ceil(count / batch)
@@ -78,13 +78,13 @@ def train_curve(nets, seed, epochs):
     points = list(itertools.takewhile(lambda epoch: epoch <= epochs, itertools.accumulate(lengths)))
     points = {round(epoch * steps): epoch for epoch in points}
     for epoch in range(first, epochs):
-        order = np.random.default_rng([seed, epoch + 1]).permutation(count).astype(np.int32)
-        for i in range(steps):
-            number = epoch * steps + i
-            step(order[i * batch:(i + 1) * batch], number)
-            if number + 1 in points:
+        for number, indices in dcgan.batches_of(epoch, count, batch, seed=seed, at_a_time=at_a_time):
+            advance(indices, number)
+            passed = [points[step] for step in range(number + 1, number + len(indices) + 1) if step in points]
+            if passed:
                 features = net.features(dcgan.generate_images(generator, IMAGES, seed=1000 + seed))
-                rows.append({"epoch": points[number + 1], "images": epoch * count + min(count, (i + 1) * batch),
+                images = epoch * count + min(count, (number + len(indices) - epoch * steps) * batch)
+                rows.append({"epoch": passed[-1], "images": images,
                              "frechet_distance": round(frechet_distance(real, features), 4)})
                 print(nets, seed, rows[-1], file=sys.stderr, flush=True)
         with replacing(place / "curve.csv") as partial:
@@ -98,9 +98,9 @@ def train_curve(nets, seed, epochs):
 
 
 def train_curves(wanted):
-    """Train each `(nets, seed, epochs)`, one a core at a time."""
+    """Train each `(nets, seed, epochs)`, one a core at a time, or one on a GPU."""
     command = [sys.executable, "-m", "lab.commands.curves"]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1 if has_gpu() else os.cpu_count()) as pool:
         list(pool.map(lambda job: subprocess.run([*command, *map(str, job)], check=True), wanted))
 
 

@@ -49,7 +49,7 @@ def time_to_quality(curves, epoch_seconds):
     return pd.DataFrame(rows)
 
 
-def print_time_to_quality(table):
+def print_time_to_quality(table, compiling=0.0):
     print("\nTime to quality on MNIST: seconds until a Frechet distance is first reached, mean over the seeds (fastest "
           f"to slowest)\n  {'':34}{'distance':>9}{'tutorial':>24}{'default':>22}{'ratio':>8}")
     for row in table.to_dict("records"):
@@ -59,7 +59,10 @@ def print_time_to_quality(table):
     if table.reached.iloc[-1].startswith("a tenth"):
         last, tenth = table.iloc[-2], table.iloc[-1]
         within = math.inf if tenth.default_missed else tenth.default_seconds / last.tutorial_seconds
-        print_ratio(f"the {last.reached}, sooner by", last.ratio, "at least 200")
+        print_ratio(f"the {last.reached}, sooner by", last.ratio, "at least 50" if compiling else "at least 200")
+        if compiling and not last.default_missed:
+            print_ratio(f"the same, {compiling:.0f} s for compiling counted",
+                        last.tutorial_seconds / (last.default_seconds + compiling), "above 1")
         print_ratio("a tenth of it, within this share of the same time", within, "at most 0.05")
 
 
@@ -85,8 +88,11 @@ def plot_time_to_quality(curves, table, epoch_seconds):
     return figure
 
 
-def compare_quality(epoch_seconds, epochs):
-    """Train the curves that are missing, print the table and write it, the curves and the figure to `outputs/`."""
+def compare_quality(epoch_seconds, epochs, compiling=0.0):
+    """Train the curves that are missing, print the table and write it, the curves and the figure to `outputs/`.
+
+    `compiling` are the seconds that a run of ours spends on compiling before its first step.
+    """
     wanted = [(nets, seed, epochs[nets]) for nets in epochs for seed in SEEDS]
     try:
         train_curves([job for job in wanted if not load_curve(*job[:2])["epoch"].max() >= job[2]])
@@ -95,7 +101,7 @@ def compare_quality(epoch_seconds, epochs):
         return
     curves = pd.concat([load_curve(nets, seed).assign(nets=nets, seed=seed) for nets, seed, _ in wanted])
     table = time_to_quality(curves, epoch_seconds)
-    print_time_to_quality(table)
+    print_time_to_quality(table, compiling)
     table.round(4).to_csv(OUTPUTS / "time_to_quality.csv", index=False)
     curves[["nets", "seed", "epoch", "images", "frechet_distance"]].to_csv(OUTPUTS / "curves.csv", index=False)
     plot_time_to_quality(curves, table, epoch_seconds).savefig(OUTPUTS / "time_to_quality.png", dpi=130)

@@ -53,8 +53,8 @@ def tutorial_trainer():
     return generator, step, variables
 
 
-def default_trainer(images, seed=0):
-    """Nets and steps of `train` by its default settings.
+def default_trainer(images, seed=0, compiled=None):
+    """Nets and steps of `train` by its default settings; `compiled` is the shape of calls that XLA compiles, if any.
 
     Returns `(steps, averaged_generator, variables)`, `steps` as of `dcgan_utils.make_steps`.
     """
@@ -63,7 +63,7 @@ def default_trainer(images, seed=0):
     averaged.set_weights(nets[0].get_weights())
     adam = {name: DEFAULTS[name] for name in ("learning_rate", "beta_1", "beta_2")}
     steps, optimizers = runs.compose_step(*nets, [keras.optimizers.Adam(**adam) for _ in nets], averaged, images,
-                                          seed=seed, averaging=DEFAULTS["averaging"])
+                                          seed=seed, averaging=DEFAULTS["averaging"], compiled=compiled)
     return steps, averaged, [variable.value for part in (*nets, averaged, *optimizers) for variable in part.variables]
 
 
