@@ -8,6 +8,7 @@ TWO_CORES := $(filter 2,$(shell getconf _NPROCESSORS_ONLN))  # as the notebooks'
 COMMAND := PYTHONPATH=.:notebooks $(BIN)/python -m lab.commands
 DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
 .PHONY: train test test-long test-browser versions notebooks notebook handout explorer gallery bench quality measuring-net stamp
 

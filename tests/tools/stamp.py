@@ -26,6 +26,7 @@ from pathlib import Path
 REPOSITORY = "{address}"  # https://github.com/OWNER/NAME, where the course is published
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages off
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels on processors without AVX-512, too
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU's memory as it is needed, not all at once
 if os.cpu_count() == 2:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # two small operations at once beat one on both cores
 places = [Path.cwd(), Path.cwd().parent, Path.cwd() / "dcgan-course"]
