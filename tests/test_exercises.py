@@ -116,6 +116,15 @@ def test_copies_fail_for_a_starter_that_passes_and_a_solution_that_does_not(tmp_
         assert ("FAILED" not in said) == (name == "right"), done.stdout
 
 
+def test_an_exercise_that_lacks_a_part_is_refused():
+    for part, words in ((2, "check without an exercise"), (3, "no check in the cell after it"),
+                        (4, "does not begin with a folded solution")):
+        notebook = small_notebook()
+        notebook.cells[part] = new_markdown_cell("Text.")
+        with pytest.raises(ValueError, match=words):
+            exercises_of(notebook)
+
+
 # The version for a class
 
 def test_handout_has_everything_but_the_solutions(tmp_path):
