@@ -81,12 +81,6 @@ def make_images():
     return make
 
 
-@pytest.fixture
-def images(make_images):
-    """24 grey blobs of 28 x 28 pixels."""
-    return make_images(24, 28)
-
-
 @pytest.fixture(scope="session")
 def make_nets():
     """A function that builds the smallest legal nets: `(generator, discriminator)`."""

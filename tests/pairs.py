@@ -10,7 +10,7 @@ import dcgan_utils as dcgan
 from lab import runs
 
 
-def make_pair(pixels, *, averaging=0.999, noise_seed=0, optimizers=None, losses=None, **added):
+def make_pair(pixels, *, noise_seed=0, optimizers=None, losses=None, **added):
     """Nets, an averaged generator of other weights, `step(indices, number)`; `added` is what a run adds to a step."""
     nets = (dcgan.build_generator((16, 16, 1), 8, width=4, refinements=1),
             dcgan.build_discriminator((16, 16, 1), width=4))
@@ -20,11 +20,10 @@ def make_pair(pixels, *, averaging=0.999, noise_seed=0, optimizers=None, losses=
     optimizers = optimizers or [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in range(2)]
     losses = losses or (dcgan.discriminator_loss, dcgan.generator_loss)
     if added:
-        steps, _ = runs.compose_step(*nets, optimizers, averaged, pixels, averaging=averaging, seed=noise_seed,
-                                     losses=losses, **added)
+        steps, _ = runs.compose_step(*nets, optimizers, averaged, pixels, seed=noise_seed, losses=losses, **added)
     else:
         steps = dcgan.make_steps(dcgan.make_train_step(*nets, *optimizers, losses), pixels, 8, seed=noise_seed,
-                                 after_step=dcgan.make_average(nets[0], averaged, averaging))
+                                 after_step=dcgan.make_average(nets[0], averaged))
 
     def step(indices, number):
         return dict(zip(dcgan.METRICS, steps(np.asarray(indices, np.int32)[None], number).numpy()[0], strict=True))
@@ -54,7 +53,10 @@ def cross_entropy_of_generator(fake):
 
 def replay(pair, pixels, chosen, step, seed, losses=(cross_entropy_of_discriminator, cross_entropy_of_generator),
            penalty=None):
-    """What a step has to return, and the gradients it has to follow, written out; leaves the nets as they were."""
+    """What a step has to return, and the gradients it has to follow, written out; leaves the nets as they were.
+
+    `pair.statistics` become the moving statistics that the step has to leave.
+    """
     nets = pair.generator, pair.discriminator
     before = [net.get_weights() for net in nets]
     real = dcgan.to_model_range(tf.gather(pixels, chosen))
@@ -65,6 +67,7 @@ def replay(pair, pixels, chosen, step, seed, losses=(cross_entropy_of_discrimina
         d_loss = losses[0](real_logits, fake_logits) + (penalty(pair.discriminator, real, fake) if penalty else 0)
         g_loss = losses[1](fake_logits)
     gradients = [tape.gradient(loss, net.trainable_variables) for loss, net in zip((g_loss, d_loss), nets)]
+    pair.statistics = [[variable.numpy() for variable in net.non_trainable_variables] for net in nets]
     for net, weights in zip(nets, before):
         net.set_weights(weights)
     real_logits, fake_logits = real_logits.numpy(), fake_logits.numpy()

@@ -1,21 +1,20 @@
 """The gallery: captions come from the run folders, gaps are named, and the committed page is one of real runs."""
 
-import csv
 import json
 import re
 import shutil
-from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from conftest import ROOT
 from lab.commands import gallery
 from lab.commands.gallery import Panel
+from lab.runs import load_history
 from train_small import train_small
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,10 @@ def outputs(finished, tmp_path):
     return tmp_path
 
 
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+def change_history(outputs, **columns):
+    """Set columns of the run's `metrics.csv`: a value, or one an epoch."""
+    path = outputs / "small" / "metrics.csv"
+    pd.read_csv(path).assign(**columns).to_csv(path, index=False)
 
 
 def written(outputs, name="gallery.png"):
@@ -50,23 +49,17 @@ def test_caption_says_data_seed_epoch_what_was_changed_and_the_distance(outputs)
     assert images.startswith("200 images of 16 x 16 x 1")
     assert training.startswith("seed 3, epoch 4 of 4, weights: G ")
     assert changed == "changed: beta_1 0.25"
-    with open(outputs / "small" / "metrics.csv") as file:
-        measured = float([*csv.DictReader(file)][-1]["frechet_distance"])
+    measured = load_history(outputs / "small").frechet_distance.iloc[-1]
     assert distance.startswith(f"Fréchet distance to these {measured:.2f}, among these ")
     assert distance.endswith(" (untrained-0)")
 
 
 def test_default_settings_and_a_run_without_a_distance_are_called_so(outputs):
-    def default(config):
-        config["settings"]["beta_1"] = 0.0
-
-    edit(outputs / "small" / "config.json", default)
-    with open(outputs / "small" / "metrics.csv") as file:
-        rows = [*csv.DictReader(file)]
-    with open(outputs / "small" / "metrics.csv", "w") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(row | {"frechet_distance": ""} for row in rows)
+    path = outputs / "small" / "config.json"
+    config = json.loads(path.read_text())
+    config["settings"]["beta_1"] = 0.0
+    path.write_text(json.dumps(config))
+    change_history(outputs, frechet_distance=None)
     gallery.main([Panel("small", "Squares", "make train", "best")], outputs)
     assert written(outputs)[0].splitlines()[3:] == ["default settings", "no distance measured"]
 
@@ -81,13 +74,7 @@ def test_a_net_that_was_changed_in_an_experiment_is_in_its_caption(outputs):
 
 
 def test_best_epoch_is_that_of_the_lowest_distance_and_its_grid_is_shown(outputs):
-    with open(outputs / "small" / "metrics.csv") as file:
-        rows = [*csv.DictReader(file)]
-    rows[1]["frechet_distance"], rows[3]["frechet_distance"] = "1.5", "7.5"
-    with open(outputs / "small" / "metrics.csv", "w") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    change_history(outputs, frechet_distance=[None, 1.5, None, 7.5])
     for epoch, number, distance in (("best", 2, "1.50"), ("last", 4, "7.50")):
         lines, grid = gallery.caption_and_grid(Panel("small", "Squares", "", epoch), outputs)
         assert f"epoch {number} of 4" in lines[1] and f"distance to these {distance}," in lines[3]

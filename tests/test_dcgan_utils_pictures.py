@@ -4,7 +4,6 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -43,12 +42,6 @@ def test_grid_without_padding_or_of_colour():
     assert grid.shape == (8, 14, 3) and grid[3, 3].tolist() == [200, 0, 0] and grid[3, 9].tolist() == [0, 0, 100]
 
 
-def test_grid_leaves_its_images_alone():
-    images = numbered(3).copy()
-    dcgan.make_grid(images)[:] = 0
-    np.testing.assert_array_equal(images, numbered(3))
-
-
 def read_gif(path):
     """Pixels and milliseconds of each frame, and how often the GIF repeats (0 is for ever)."""
     with Image.open(path) as gif:
@@ -73,18 +66,13 @@ def test_gif_holds_the_frames_in_order_and_the_last_one_longer(channels, tmp_pat
     for frame, shade in zip(frames, shades):
         assert abs(frame[band:].astype(int) - shade).max() <= 3
         assert frame[0, 0].tolist() == [255] * 3 and frame[:band].min() < 100
+    assert len({frame[:band].tobytes() for frame in frames}) == 4, "a caption of its own for each"
 
 
 def test_gif_of_one_frame_and_of_a_grid_with_a_channel_axis(tmp_path):
     dcgan.save_gif([dcgan.make_grid(numbered(4, 20))], tmp_path / "a.gif", captions=["epoch 0"])
     with Image.open(tmp_path / "a.gif") as gif:
         assert getattr(gif, "n_frames", 1) == 1 and gif.width == 4 * 22 + 2 + 4 * 22
-
-
-def test_caption_is_all_that_tells_frames_of_the_same_picture_apart(tmp_path):
-    dcgan.save_gif([np.full((30, 90), 128, np.uint8)] * 2, tmp_path / "a.gif", captions=["epoch 3", "epoch 8"])
-    (first, second), _, _ = read_gif(tmp_path / "a.gif")
-    assert (first[:-30] != second[:-30]).any() and (first[-30:] == second[-30:]).all()
 
 
 def test_failed_write_keeps_the_earlier_gif_and_no_half_of_a_new_one(tmp_path, monkeypatch):
@@ -100,14 +88,10 @@ def test_failed_write_keeps_the_earlier_gif_and_no_half_of_a_new_one(tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"] and (tmp_path / "a.gif").read_bytes() == b"earlier"
 
 
-def pictures_of(figure):
-    return [axis.images[0] for axis in figure.axes if axis.images]
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_plot_images_shows_each_on_the_scale_from_0_to_255(channels):
     figure = dcgan.plot_images(numbered(5, channels=channels), titles=list("abcde"), columns=3, title="Five")
-    shown = pictures_of(figure)
+    shown = [axis.images[0] for axis in figure.axes if axis.images]
     assert isinstance(figure, plt.Figure) and len(figure.axes) == 6 and len(shown) == 5
     assert [int(picture.get_array().max()) for picture in shown] == [1, 2, 3, 4, 5]
     assert {picture.get_clim() for picture in shown} == {(0, 255)}
@@ -132,25 +116,13 @@ def test_plot_history_draws_every_curve_against_the_epochs(history):
     curve, = distances.lines
     assert (curve.get_xdata().tolist(), curve.get_ydata().tolist()) == ([2], [0.1234567890123456]), "where measured"
     assert distances.get_xlabel() == "epoch" and distances.get_ylabel() == "Frechet distance"
+    assert len(dcgan.plot_history(history[:1]).axes) == 3, "no distance was measured in the first epoch"
 
 
-def test_plot_history_takes_a_run_of_one_epoch(history):
-    assert len(dcgan.plot_history(pd.DataFrame(history[:1])).axes) == 3, "no distance was measured"
-
-
-def test_images_of_a_generator_depend_on_the_seed_alone(make_nets):
-    generator, _ = make_nets()
-    images = dcgan.generate_images(generator, 40, seed=1)
-    assert images.shape == (40, 16, 16, 1) and images.dtype == np.uint8
-    np.testing.assert_array_equal(images, dcgan.generate_images(generator, 40, seed=1))
-    assert (images != dcgan.generate_images(generator, 40, seed=2)).any()
-    with pytest.raises(ValueError, match="count is 0"):
-        dcgan.generate_images(generator, 0)
-
-
-def test_images_of_a_generator_are_made_in_inference_mode_whatever_the_batches(make_nets):
+def test_images_of_a_generator_are_made_in_inference_mode_from_the_noise_of_a_seed_whatever_the_batches(make_nets):
     generator, _ = make_nets()
     generator.set_weights([weights * 20 for weights in generator.get_weights()])
     images = dcgan.generate_images(generator, 1100, seed=3)
     at_once = dcgan.to_uint8(generator(dcgan.make_noise(1100, 8, seed=3), training=False))
+    assert images.shape == at_once.shape and images.dtype == np.uint8
     assert np.ptp(images) > 20 and abs(images.astype(int) - at_once).max() <= 1 and (images != at_once).mean() < 1e-3

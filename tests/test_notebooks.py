@@ -12,9 +12,9 @@ import nbformat
 import pytest
 
 import stamp
+from conftest import ROOT
 from notebooks import tidy
 
-ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.name for path in PATHS]
 REPOSITORY = (ROOT / ".repository").read_text(encoding="utf-8").strip()
@@ -194,78 +194,38 @@ def test_no_name_is_defined_in_two_notebooks():
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
-def test_syntax_trees_differ_by_code_and_by_nothing_else():
-    def tree(source):
-        return without_docstrings(definitions(source)["f"])
-
-    plain = tree("def f(a):\n    return a")
-    assert tree('def f(a):\n    """Say."""\n\n    # why\n    return (a)') == plain
-    assert tree("%matplotlib inline\n!ls\ndef f(a):\n    return a") == plain
-    for other in ("def f(b):\n    return b", "def f(a):\n    return -a", "def f(a=1):\n    return a"):
-        assert tree(other) != plain
-
-
 # Stamping
-
-@pytest.fixture
-def small_course(tmp_path):
-    """A repository of one notebook, not published."""
-    new = nbformat.v4
-    top = f"# Title\n{stamp.UNPUBLISHED}\n\n![digits](../outputs/digits.gif)\n[next](02_next.ipynb)"
-    notebook = new.new_notebook(cells=[
-        new.new_markdown_cell(top, id="a"),
-        new.new_code_cell(stamp.FIRST_CELL.format(address=""), id="b", execution_count=1),
-        new.new_markdown_cell("![loss](../outputs/run/loss.png) and [a paper](https://example.org/outputs/p.pdf)",
-                              id="c")])
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(notebook, tmp_path / "notebooks" / "01_data.ipynb")
-    (tmp_path / ".repository").write_text("\n")
-    (tmp_path / "README.md").write_text("# Course\n")
-    return tmp_path
-
-
-def test_stamping_sets_badge_address_and_pictures_and_is_undone_byte_for_byte(small_course):
-    file = small_course / "notebooks" / "01_data.ipynb"
-    before = file.read_bytes()
-    for repository in ("jane/dcgan-course", "someone-else/gan.course_2"):
-        stamp.main(small_course, repository)
-        stamped = file.read_bytes()
-        title, code, text = read(file).cells
-        assert title.source.splitlines() == [
-            "# Title",
-            "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-            f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/01_data.ipynb)",
-            "",
-            f"![digits](https://raw.githubusercontent.com/{repository}/main/outputs/digits.gif)",
-            "[next](02_next.ipynb)"]
-        assert f'REPOSITORY = "https://github.com/{repository}"' in code.source and code.execution_count == 1
-        assert text.source == (f"![loss](https://raw.githubusercontent.com/{repository}/main/outputs/run/loss.png) and "
-                               "[a paper](https://example.org/outputs/p.pdf)")
-        stamp.main(small_course)
-        assert file.read_bytes() == stamped
-    stamp.main(small_course, "")
-    assert file.read_bytes() == before and (small_course / ".repository").read_bytes() == b"\n"
-
 
 @pytest.mark.parametrize("repository", ["jane", "jane/", "/course", "a/b/c", "https://github.com/jane/course",
                                         "ja ne/course", "jane/course\n", "../..", 'jane/"course'])
-def test_malformed_repository_is_refused_and_nothing_is_written(repository, small_course):
-    before = {path: path.read_bytes() for path in small_course.rglob("*") if path.is_file()}
+def test_malformed_repository_is_refused_and_nothing_is_written(repository, tmp_path):
     with pytest.raises(SystemExit, match="owner/name"):
-        stamp.main(small_course, repository)
-    assert before == {path: path.read_bytes() for path in small_course.rglob("*") if path.is_file()}
+        stamp.main(tmp_path, repository)
+    assert not list(tmp_path.iterdir())
 
 
-def test_stamping_the_course_and_back_restores_every_byte(tmp_path):
+def test_stamping_sets_badges_address_and_pictures_and_back_restores_every_byte(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    readme = shutil.copy(ROOT / "README.md", tmp_path)
-    stamp.main(tmp_path, "jane/course")
-    assert Path(readme).read_text(encoding="utf-8").count("jane/course/blob/main/notebooks/") == len(PATHS)
-    assert all("github.com/jane/course" in path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.ipynb"))
+    readme = Path(shutil.copy(ROOT / "README.md", tmp_path))
+    paths = sorted((tmp_path / "notebooks").glob("*.ipynb"))
+    stamp.main(tmp_path, "")
+    plain = {path.name: markdown(read(path)) for path in paths}
+    for repository in ("jane/dcgan-course", "someone-else/gan.course_2"):
+        stamp.main(tmp_path, repository)
+        stamp.main(tmp_path)  # changes nothing
+        assert readme.read_text(encoding="utf-8").count(f"{repository}/blob/main/notebooks/") == len(NAMES)
+        for path in paths:
+            badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+                     f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{path.name})")
+            pictures = f"](https://raw.githubusercontent.com/{repository}/main/outputs/"
+            assert markdown(read(path)) == plain[path.name].replace(stamp.UNPUBLISHED, badge).replace(
+                "](../outputs/", pictures)
+            assert f'REPOSITORY = "https://github.com/{repository}"' in cells(read(path), "code")[0].source
     stamp.main(tmp_path, REPOSITORY)
-    for path in PATHS:
-        assert (tmp_path / "notebooks" / path.name).read_bytes() == path.read_bytes(), path.name
-    assert Path(readme).read_bytes() == (ROOT / "README.md").read_bytes()
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in PATHS]
+    assert readme.read_bytes() == (ROOT / "README.md").read_bytes()
+    elsewhere = "[a paper](https://example.org/outputs/p.pdf)"
+    assert stamp.stamp_text(elsewhere, "jane/course", "notebooks/01_data.ipynb") == elsewhere
 
 
 def test_tidy_drops_what_changes_from_run_to_run_and_nothing_else():

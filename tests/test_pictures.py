@@ -1,31 +1,15 @@
 """Figures of runs and experiments."""
 
-import shutil
-
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from conftest import use_outputs, use_quick_steps
-from lab import experiments, files, pictures, runs
-from train_small import finished_run, small_data, tiny
+from lab import experiments, pictures, runs
+from train_small import finished_run
 
 
-@pytest.fixture(scope="module")
-def some_runs(tmp_path_factory):
-    """The folder of two experiments from two seeds each, whose steps are no training, and their results."""
-    folder = tmp_path_factory.mktemp("some")
-    with pytest.MonkeyPatch.context() as patch:
-        use_outputs(patch, folder)
-        use_quick_steps(patch)
-        results = experiments.run_experiments([tiny("slow", learning_rate=1e-5), tiny()], small_data(), seeds=(0, 1),
-                                              processes=1)
-    return folder / "experiments", results
-
-
-def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(some_runs, monkeypatch):
-    folder, results = some_runs
-    monkeypatch.setattr(files, "OUTPUTS", folder.parent)
+def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(group, whole_group):
+    results = whole_group[1]
     figure = pictures.plot_experiments(results)
     assert [axis.get_title() for axis in figure.axes] == ["frechet_distance", "d_loss", "g_loss"]
     assert [axis.get_yscale() for axis in figure.axes] == ["log", "linear", "linear"]
@@ -33,7 +17,7 @@ def test_curves_are_a_panel_a_metric_a_colour_an_experiment_and_a_line_a_seed(so
     for axis in figure.axes:
         assert [line.get_color() for line in axis.lines] == ["C0", "C0", "C1", "C1"]
         for line, (name, seed) in zip(axis.lines, order, strict=True):
-            history = runs.load_history(folder / f"{name}-seed{seed}")
+            history = runs.load_history(group / f"{name}-seed{seed}")
             np.testing.assert_array_equal(line.get_xdata(), [1, 2])
             np.testing.assert_array_equal(line.get_ydata(), history[axis.get_title()])
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["slow", "base"]
@@ -47,8 +31,8 @@ def test_curves_leave_out_what_was_not_measured(outputs):
     assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
-def test_grids_are_the_first_images_of_each_experiment_with_its_distance(some_runs, outputs):
-    results, group = some_runs[1], shutil.copytree(some_runs[0], outputs / "experiments")
+def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, whole_group):
+    results = whole_group[1]
     before = imageio.imread(group / "base-seed1" / "grids" / "epoch_0002.png")
     imageio.imwrite(group / "base-seed1" / "grids" / "epoch_0010.png", before // 2)
     figure = pictures.plot_grids(results, seed=1)
@@ -63,16 +47,12 @@ def test_grids_are_the_first_images_of_each_experiment_with_its_distance(some_ru
         pictures.plot_grids(results, seed=7)
 
 
-def pictures_of(figure):
-    return [axis.images[0] for axis in figure.axes if axis.images]
-
-
 def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):
     (tmp_path / "grids").mkdir()
     for epoch in (0, 3, 12):
         imageio.imwrite(tmp_path / "grids" / f"epoch_{epoch:04d}.png", np.full((9, 9), 10 + epoch, np.uint8))
     figure = pictures.plot_epochs(tmp_path, [12, 0])
-    shown = pictures_of(figure)
+    shown = [axis.images[0] for axis in figure.axes]
     assert [axis.get_title() for axis in figure.axes] == ["epoch 12", "epoch 0"]
     assert [int(picture.get_array().max()) for picture in shown] == [22, 10]
     assert {picture.get_clim() for picture in shown} == {(0, 255)}
