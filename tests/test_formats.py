@@ -336,15 +336,15 @@ LABELS_WANTED = "wanted a whole number from 1 to 10 for each, 10 for the digit 0
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"X": lambda X: X.transpose(3, 0, 1, 2)}, r"X has the shape \(.*\); wanted \(side, side, 3, n\)"),
-    ({"X": lambda X: X.transpose(2, 0, 1, 3)}, r"X has the shape \(.*\); wanted \(side, side, 3, n\)"),
+    ({"X": lambda X: X[:16]}, r"X has the shape \(.*\); wanted \(side, side, 3, n\)"),
+    ({"X": lambda X: X[:, :, :2]}, r"X has the shape \(.*\); wanted \(side, side, 3, n\)"),
     ({"X": lambda X: X.astype(int) + 200}, "range from"),
-    ({"y": lambda y: np.arange(20)}, LABELS_WANTED),
+    ({"y": lambda y: np.arange(20) % 10}, LABELS_WANTED),
     ({"y": lambda y: np.arange(1, 21)}, LABELS_WANTED),
     ({"y": lambda y: np.ones(19)}, LABELS_WANTED),
     ({"y": lambda y: np.full(20, 1.5)}, LABELS_WANTED),
     ({"y": lambda y: np.full(20, np.nan)}, LABELS_WANTED),
-], ids=["images first", "colours first", "pixels", "a label 0", "labels up to 20", "one too few", "fractions", "NaN"])
+], ids=["not square", "two channels", "pixels", "a label 0", "labels up to 20", "one too few", "fractions", "NaN"])
 def test_mat_of_other_content_is_refused(change, message, tmp_path, house_numbers):
     arrays = {"X": house_numbers[0].transpose(1, 2, 3, 0), "y": house_numbers[1]}
     scipy.io.savemat(tmp_path / "a.mat", arrays | {name: make(arrays[name]) for name, make in change.items()})
