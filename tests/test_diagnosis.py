@@ -42,7 +42,7 @@ CASES = {
     },
     "diverged": {"much lower before": history(DIVERGING)},
     "collapse": {
-        "hardly any diversity": history([400, 240, 245, 238, 250, 244], diversity=0.05),
+        "hardly any diversity": history([400, 240, 245, 238, 250, 244], diversity=[0.6, 0.3, 0.1, 0.05, 0.05, 0.05]),
         "measured now and then": history([np.nan, 400, np.nan, 240, np.nan, 245, np.nan, 238, np.nan, 250],
                                          diversity=0.05),
     },
