@@ -20,15 +20,12 @@ def standin(tmp_path_factory, make_images):
     return folder
 
 
-def test_standin_has_the_layout_of_svhn(standin):
+def test_standin_has_the_layout_of_svhn_and_is_the_same_for_the_same_seed(standin):
     for split, count in (("train", 200), ("test", 50)):
         file = scipy.io.loadmat(standin / "first" / f"{split}_32x32.mat")
         assert (file["X"].dtype, file["X"].shape) == (np.uint8, (32, 32, 3, count))
         assert (file["y"].dtype, file["y"].shape) == (np.uint8, (count, 1))
         assert set(file["y"].ravel()) == set(range(1, 11))
-
-
-def test_standin_is_the_same_for_the_same_seed(standin):
     first, second, other = (datasets.load_dataset(standin / name / "train_32x32.mat")
                             for name in ("first", "second", "other seed"))
     np.testing.assert_array_equal(first.images, second.images)

@@ -26,8 +26,7 @@ def notebook(name):
 
 
 def test_the_tables_were_found():
-    hours = re.findall(r"^## (?:One hour|Three hours|Six hours): ", PLAN, flags=re.M)
-    assert len(hours) == 3 and len(QUESTIONS) > 10 and len(ROWS) > 30
+    assert len(QUESTIONS) > 10 and len(ROWS) > 30
 
 
 @pytest.mark.parametrize("title, wanted", [("One hour", 60), ("Three hours", 180), ("Six hours", 180)])

@@ -29,14 +29,12 @@ def test_module_tests_and_notebooks_pass_ruff():
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("fault, name", [("import os\n", "F401"), ("x = 1\nassert y\n", "F821"),
-                                         (f"x = '{'a' * 120}'\n", "E501"), ("import sys, os\nsys, os\n", "E401"),
-                                         ("def f(x=[]):\n    return x\n", "B006"),
-                                         ("from lab import files\n\nfiles._scratch_folder()\n", "SLF001")])
-def test_ruff_finds_what_it_is_there_for(fault, name, tmp_path):
-    (tmp_path / "new.py").write_text(fault)
+def test_ruff_finds_what_it_is_there_for(tmp_path):
+    faults = {"F401": "import os", "F821": "assert unknown", "E501": f"x = '{'a' * 120}'", "E401": "import sys, re",
+              "B006": "def f(x=[]):\n    return x", "SLF001": "sys._getframe(re)"}
+    (tmp_path / "new.py").write_text("\n\n".join(faults.values()))
     found = ruff("--output-format=concise", tmp_path / "new.py")
-    assert found.returncode == 1 and f" {name} " in found.stdout, found.stdout + found.stderr
+    assert faults.keys() <= set(re.findall(r"[A-Z]+\d+", found.stdout)), found.stdout + found.stderr
 
 
 def test_pre_commit_and_the_tests_use_the_same_ruff():
@@ -57,10 +55,6 @@ def test_commands_and_files_that_are_named_exist(name):
     for path in re.findall(r"`((?:tests|notebooks|outputs/measuring_nets)/[\w./*-]*|[\w-]+\.(?:py|md|txt))`", text):
         pattern = path.replace("NAME", "*").replace("NN", "??").rstrip("/")
         assert any(list(folder.glob(pattern)) for folder in (ROOT, ROOT / ".github", ROOT / "notebooks" / "lab")), path
-
-
-def test_contributing_is_one_page():
-    assert len((GITHUB / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 # GitHub's forms
@@ -87,8 +81,3 @@ def test_reports_about_runs_ask_for_what_is_needed_to_answer():
         text = " ".join(f"{field.get('label')} {field.get('description', '')}" for field in fields)
         for wanted in ("config.json", "metrics.csv", "grid", "cell"):
             assert wanted in text, (name, wanted)
-
-
-def test_blank_issues_are_decided_on_and_there_are_three_forms():
-    assert read(GITHUB / "ISSUE_TEMPLATE" / "config.yml")["blank_issues_enabled"] in (True, False)
-    assert [path.stem for path in FORMS] == ["bug", "experiment", "run"]

@@ -48,21 +48,6 @@ def test_frechet_distance_of_gaussians_whose_covariances_do_not_commute():
     assert measures.frechet_distance(one, two) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_frechet_distance_of_a_set_to_itself_is_0_and_to_itself_shifted_the_shift_squared():
-    features, shift = normal(500), np.arange(8.0)
-    assert measures.frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
-    assert measures.frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-6)
-    assert measures.frechet_distance(features, features + shift) == pytest.approx(np.sum(shift ** 2), rel=1e-6)
-
-
-def test_frechet_distance_is_the_same_from_both_sides_and_in_float32():
-    one, two = normal(400), normal(300, seed=1) @ rotation(8) * np.arange(1, 9) + 2
-    distance = measures.frechet_distance(one, two)
-    assert measures.frechet_distance(two, one) == pytest.approx(distance, rel=1e-6)
-    one, two = one.astype(np.float32), two.astype(np.float32)
-    assert measures.frechet_distance(one, two) == pytest.approx(distance, rel=1e-4)
-
-
 def test_frechet_distance_of_singular_covariances():
     """A feature that never changes, in one set or both, and fewer images than features."""
     flat, flatter = np.diag([2.0, 1.0, 0.0]), np.diag([1.0, 0.0, 0.0])
@@ -72,16 +57,6 @@ def test_frechet_distance_of_singular_covariances():
     assert measures.frechet_distance(one, with_moments([0, 0, 7], np.eye(3), seed=2)) == pytest.approx(1 + 1, rel=1e-6)
     few = normal(10, 64)
     assert measures.frechet_distance(few, few + 1) == pytest.approx(64, rel=1e-4)
-
-
-def test_frechet_distance_is_biased_and_the_less_the_more_images():
-    def mean_distance(count):
-        return np.mean([measures.frechet_distance(normal(count, seed=2 * i), normal(count, seed=2 * i + 1))
-                        for i in range(10)])
-
-    distances = [mean_distance(count) for count in (100, 400, 1600)]
-    for larger, smaller in itertools.pairwise(distances):
-        assert larger / 6 < smaller < larger / 2.5
 
 
 def squared_discrepancy(one, two):
@@ -94,10 +69,13 @@ def squared_discrepancy(one, two):
 
 
 def test_kernel_distance_is_the_unbiased_estimator_over_two_random_blocks():
-    one, two = normal(4, 3), normal(4, 3, seed=1, mean=0.5)
-    pairs = [[list(pair), [i for i in range(4) if i not in pair]] for pair in itertools.combinations(range(4), 2)]
+    def halves(count):
+        return [[list(half), [i for i in range(count) if i not in half]]
+                for half in itertools.combinations(range(count), count // 2)]
+
+    one, two = normal(4, 3), normal(6, 3, seed=1, mean=0.5)
     possible = []
-    for ours, theirs in itertools.product(pairs, pairs):
+    for ours, theirs in itertools.product(halves(4), halves(6)):
         values = [squared_discrepancy(one[a], two[b]) for a, b in zip(ours, theirs)]
         possible.append((np.mean(values), abs(values[0] - values[1]) / 2))
     found = set()
@@ -109,24 +87,6 @@ def test_kernel_distance_is_the_unbiased_estimator_over_two_random_blocks():
     assert len(found) > 5 and measures.kernel_distance(one, two, seed=3) == measures.kernel_distance(one, two, seed=3)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.5])
-@pytest.mark.parametrize("count", [8, 64])
-def test_kernel_distance_is_right_on_average_however_few_the_images(shift, count):
-    """In one dimension it is 3 a^2 + 3 b^2 + c^2, the differences of the first three moments."""
-    draws = [measures.kernel_distance(normal(count, 1, 2 * i), normal(count, 1, 2 * i + 1, shift))[0]
-             for i in range(600)]
-    wanted = 3 * shift ** 2 + 3 * shift ** 4 + (3 * shift + shift ** 3) ** 2
-    assert abs(np.mean(draws) - wanted) < 3.5 * np.std(draws) / np.sqrt(len(draws))
-
-
-def test_kernel_distance_of_equal_distributions_is_0_within_its_error_and_of_shifted_ones_is_not():
-    one, two = normal(3000), normal(3000, seed=1)
-    distance, error = measures.kernel_distance(one, two, block=100)
-    assert abs(distance) < 3 * error
-    distance, error = measures.kernel_distance(one, two + 0.3, block=100)
-    assert distance > 10 * error
-
-
 def test_standard_error_of_the_kernel_distance_says_how_far_it_scatters():
     distance = measures.kernel_distance
     draws = np.array([distance(normal(1000, seed=2 * i), normal(1000, seed=2 * i + 1, mean=0.1), block=50)
@@ -134,11 +94,6 @@ def test_standard_error_of_the_kernel_distance_says_how_far_it_scatters():
     assert np.std(draws[:, 0]) == pytest.approx(draws[:, 1].mean(), rel=0.35)
     few, many = (measures.kernel_distance(normal(n), normal(n, seed=1), block=50)[1] for n in (500, 4500))
     assert few / 5 < many < few / 1.8
-
-
-def test_kernel_distance_of_unequal_sets():
-    distance, error = measures.kernel_distance(normal(3000), normal(500, seed=1), block=50)
-    assert abs(distance) < 3.5 * error
 
 
 def test_kernel_distance_wants_two_blocks_of_two():
@@ -152,13 +107,11 @@ def one_hot(labels, classes=10):
 
 
 @pytest.mark.parametrize("probabilities, wanted", [
-    (np.full((50, 10), 0.1), 1),
     (np.tile([0.7, 0.2, 0.1], (50, 1)), 1),
     (one_hot(np.arange(50) % 10), 10),
-    (one_hot(np.full(50, 3)), 1),
     (one_hot(np.arange(50) % 5), 5),
-    (np.tile([[0.9, 0.1], [0.1, 0.9]], (25, 1)), 2 * 0.9 ** 0.9 * 0.1 ** 0.1),
-], ids=["uniform", "all the same", "each class alike", "one class", "half of the classes", "less sure"])
+    (np.tile([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]], (9, 1)), (2 * 0.9 ** 0.9 * 0.1 ** 0.1) ** 0.5),
+], ids=["all the same", "each class alike", "half of the classes", "half of them unsure"])
 def test_inception_score(probabilities, wanted):
     assert measures.inception_score(probabilities) == pytest.approx(wanted)
 
@@ -172,12 +125,6 @@ def test_class_shares_and_imbalance(labels, imbalance):
     shares = measures.class_shares(probabilities)
     np.testing.assert_allclose(shares, np.bincount(labels, minlength=10) / len(labels))
     assert shares.shape == (10,) and shares.sum() == pytest.approx(1)
-
-
-def modes(which, each=300, seed=0):
-    """Features in flat, well separated clusters, `each` in every one of `which`."""
-    return np.concatenate([normal(each, 5, 100 * seed + i) * [1, 1, 0.01, 0.01, 0.01] + 100 * np.eye(5)[i]
-                           for i in which])
 
 
 def scores_by_definition(real, generated, k):
@@ -211,28 +158,6 @@ def test_manifold_scores_are_what_their_definitions_say(neighbours, chunked, mon
     assert not chunked or len(chunks) > 5
 
 
-def test_manifold_scores_of_a_set_against_itself_and_against_one_far_away():
-    features = normal(300)
-    scores = measures.manifold_scores(features, features)
-    assert scores["precision"] == scores["recall"] == scores["coverage"] == 1
-    assert 1 <= scores["density"] <= 1 + 1 / 5  # a ball holds its centre, 4 neighbours and, unless rounded off, a 5th
-    assert measures.manifold_scores(features, features + 100) == dict.fromkeys(scores, 0)
-
-
-def test_manifold_scores_of_independent_samples_are_high():
-    scores = measures.manifold_scores(normal(1000, 4), normal(1000, 4, seed=1))
-    assert all(0.9 < scores[name] <= 1.1 for name in scores)
-
-
-def test_missing_mode_lowers_recall_and_coverage_and_an_extra_one_precision_and_density():
-    scores = measures.manifold_scores(modes(range(5)), modes(range(4), seed=1))
-    assert scores["recall"] == pytest.approx(0.8, abs=0.05) and scores["coverage"] == pytest.approx(0.8, abs=0.05)
-    assert scores["precision"] > 0.9
-    scores = measures.manifold_scores(modes(range(4)), modes(range(5), seed=1))
-    assert scores["precision"] == pytest.approx(0.8, abs=0.08) and scores["density"] == pytest.approx(0.8, abs=0.08)
-    assert scores["recall"] > 0.9 and scores["coverage"] > 0.95
-
-
 def test_manifold_scores_want_more_images_than_neighbours():
     assert measures.manifold_scores(normal(6), normal(6))["precision"] == 1
     with pytest.raises(ValueError, match=r"generated: .*\(5, 8\).*at least 6 images"):
@@ -264,20 +189,11 @@ def test_memorisation_tells_copies_from_new_images(with_held_out):
     assert some["copied"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_worse_images_do_not_look_copied():
-    scores = measures.memorisation(normal(500, seed=2) * 3, normal(2000), normal(500, seed=1))
-    assert scores["copied"] < 0.01 and scores["copy_distance"] > 1.2
-
-
 PAIRS = {function.__name__: function for function in (
     measures.frechet_distance, measures.kernel_distance, measures.manifold_scores, measures.nearest_images,
     measures.memorisation)}
-
-
 SINGLES = {function.__name__: function for function in (
     measures.inception_score, measures.class_shares, measures.class_imbalance)}
-
-
 BAD = {
     "one image": (np.ones((1, 8)), r"\(1, 8\).*at least \d images"),
     "no image": (np.ones((0, 8)), r"\(0, 8\).*at least \d images"),
@@ -301,13 +217,6 @@ def test_bad_probabilities_are_refused(name, bad):
     features, message = BAD[bad]
     with pytest.raises(ValueError, match=f"^probabilities: .*{message}"):
         SINGLES[name](features)
-
-
-def test_the_bad_one_of_two_sets_is_named():
-    with pytest.raises(ValueError, match="^generated: .*NaN"):
-        measures.frechet_distance(normal(20), BAD["NaN"][0])
-    with pytest.raises(ValueError, match="^real: .*NaN"):
-        measures.kernel_distance(BAD["NaN"][0], normal(20))
 
 
 def test_bad_held_out_features_are_refused():

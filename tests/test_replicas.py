@@ -150,23 +150,17 @@ def gradients(nets, images, scale=None):
     steps, _ = runs.compose_step(*nets, optimizers, keras.models.clone_model(nets[0]), images)
     steps(np.arange(16, dtype=np.int32)[None], 0)
     after = [weight.numpy() for net in nets for weight in net.trainable_weights]
-    return np.concatenate([(new - old).ravel() for new, old in zip(after, before)]), optimizers
+    return np.concatenate([(new - old).ravel() for new, old in zip(after, before)])
 
 
 def test_mixed_precision_gives_the_gradients_of_float32_and_scales_them_back(make_nets, make_images, mixed_float16):
     images = make_images(16)
     mixed = make_nets()
     keras.mixed_precision.set_global_policy("float32")
-    exact, _ = gradients(make_nets(), images)
-    scaled, _ = gradients(mixed, images, scale=1024.0)
+    exact, scaled = gradients(make_nets(), images), gradients(mixed, images, scale=1024.0)
     assert mixed[0].layers[0].compute_dtype == "float16" and mixed[0].layers[-1].compute_dtype == "float32"
     assert np.corrcoef(exact, scaled)[0, 1] > 0.999
     assert np.linalg.norm(scaled) == pytest.approx(np.linalg.norm(exact), rel=0.02)
-
-
-def test_overflow_skips_the_step_and_lowers_the_scale(make_nets, make_images, mixed_float16):
-    changes, optimizers = gradients(make_nets(), make_images(16), scale=2.0 ** 40)
-    assert not changes.any() and [float(optimizer.dynamic_scale) for optimizer in optimizers] == [2.0 ** 39] * 2
 
 
 def test_train_scales_the_loss_of_nets_in_half_precision_and_goes_on_bit_for_bit(

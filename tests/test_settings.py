@@ -1,6 +1,5 @@
 """What a run may not change: descriptions of nets, refusals of other settings."""
 
-
 import keras
 import pytest
 
@@ -8,22 +7,18 @@ from lab import runs, settings
 from train_small import small_data, small_nets, train_small
 
 
-def test_other_settings_are_refused_with_the_differences(short_run):
+def test_other_settings_data_or_nets_are_refused_with_the_differences(short_run):
     with pytest.raises(ValueError) as refusal:
         train_small(short_run, 4, learning_rate=0.01, batch_size=32)
     message = str(refusal.value)
     assert "batch_size: 64 in that run, 32 now" in message and "learning_rate: 0.0015 in that run, 0.01 now" in message
     assert "beta_1" not in message and "another run folder" in message
-
-
-def test_other_data_or_nets_are_refused(short_run):
-    other = small_data().copy()
-    other[0, 0, 0, 0] ^= 1
-    with pytest.raises(ValueError, match="data.sha256"):
-        runs.train(*small_nets(), other, short_run, epochs=4, batch_size=64, picture_every=2, tracking=False)
-    with pytest.raises(ValueError, match="discriminator.architecture"):
-        runs.train(*small_nets(minibatch_statistics=False), small_data(), short_run, epochs=4, batch_size=64,
-                    picture_every=2, tracking=False)
+    pixel = small_data()
+    pixel[0, 0, 0, 0] ^= 1
+    for nets, data, words in ((small_nets(), pixel, "data.sha256"),
+                              (small_nets(minibatch_statistics=False), small_data(), "discriminator.architecture")):
+        with pytest.raises(ValueError, match=words):
+            runs.train(*nets, data, short_run, epochs=4, batch_size=64, picture_every=2, tracking=False)
 
 
 def test_description_of_a_net_has_no_names_of_wrapped_layers_but_their_sizes():

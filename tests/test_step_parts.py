@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab.step_parts import EveryNth, WithPenalty, with_weight
+from lab.step_parts import WithPenalty, with_weight
 from pairs import equal, indices, make_pair, replay, trainable_weights
 
 
@@ -61,15 +61,6 @@ def test_a_net_that_learns_in_every_nth_step_rests_in_the_others(pixels):
         for steps, old, new in zip(moved, before, trainable_weights(pair)):
             steps += [] if equal(old, new) else [step]
     assert moved == ([0, 3, 6], [0, 2, 4, 6])
-
-
-def test_an_optimiser_that_rests_keeps_its_own_count_among_its_variables():
-    weight, optimizer = keras.Variable([1.0]), EveryNth(keras.optimizers.SGD(0.1), 2)
-    optimizer.build([weight])
-    for _ in range(3):
-        optimizer.apply([tf.constant([1.0])], [weight])
-    assert weight.numpy() == pytest.approx([0.8]) and optimizer.steps in optimizer.variables
-    assert int(optimizer.steps.numpy()) == 3 and int(optimizer.optimizer.iterations.numpy()) == 2
 
 
 def test_a_loss_with_a_weight_says_the_same_and_pulls_differently():

@@ -18,20 +18,6 @@ def rows(table):
     return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
 
 
-def row(tensorflow, keras, passed, date="2026-11-25"):
-    return [date, "3.11.7", tensorflow, keras, *["1.0"] * (len(versions.SHOWN) - 2), passed, "20 of 20"]
-
-
-def test_rows_are_sorted_and_replaced_by_python_tensorflow_and_keras(tmp_path):
-    table = tmp_path / "tested_versions.md"
-    for one in (row("2.21.0", "3.15.1", "1 of 9"), row("2.19.0", "3.8.0", "9 of 9"), row("2.19.0", "3.12.0", "8 of 9"),
-                row("2.21.0", "3.15.1", "9 of 9", "2026-11-26")):
-        versions.write_row(one, table)
-    assert [(line["tensorflow"], line["keras"], line["tests passed"], line["date"]) for line in rows(table)] == [
-        ("2.19.0", "3.8.0", "9 of 9", "2026-11-25"), ("2.19.0", "3.12.0", "8 of 9", "2026-11-25"),
-        ("2.21.0", "3.15.1", "9 of 9", "2026-11-26")]
-
-
 @pytest.mark.long
 def test_tests_are_counted_and_what_failed_gets_a_second_try(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(versions, "HOME", tmp_path)
@@ -61,10 +47,9 @@ def test_all_pairs_stand_in_the_table_and_everything_passed():
             assert passed == count, line
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "keras"])
-def test_the_first_pair_is_the_oldest_that_is_allowed(name):
+def test_the_first_pair_is_the_oldest_that_is_allowed():
     bounds = [Requirement(line.split("#")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()
               if re.match(r"\w", line)]
-    (oldest,) = [str(bound.specifier).removeprefix(">=") for bound in bounds if bound.name == name]
-    first = dict(zip(("tensorflow", "keras"), next(iter(versions.PAIRS)).split("-")))
-    assert re.fullmatch(rf"{re.escape(oldest)}(\.0)?", first[name])
+    oldest = {bound.name: str(bound.specifier).removeprefix(">=") for bound in bounds}
+    for name, version in zip(("tensorflow", "keras"), next(iter(versions.PAIRS)).split("-")):
+        assert version in (oldest[name], f"{oldest[name]}.0")
