@@ -16,6 +16,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+if (keras.backend.backend(), keras.config.image_data_format()) != ("tensorflow", "channels_last"):
+    raise ImportError(f"Keras runs with {keras.backend.backend()} and {keras.config.image_data_format()}; wanted "
+                      "tensorflow and channels_last: unset KERAS_BACKEND, and correct backend and image_data_format in "
+                      "keras.json, in ~/.keras or KERAS_HOME.")
+
 __all__ = [
     "to_model_range", "to_uint8", "check_positive", "check_share", "LEGAL_SIDES", "check_image_shape", "make_noise",
     "build_generator", "MinibatchStatistics", "build_discriminator", "METRICS", "discriminator_loss", "generator_loss",

@@ -1,5 +1,7 @@
 """The two nets and the layer between their images: shapes, sizes, seeds, statistics."""
 
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -156,3 +158,11 @@ def test_discriminator_is_the_same_after_saving_and_loading(tmp_path, make_nets,
     real = dcgan.to_model_range(make_images(4, 28))
     loaded = keras.models.load_model(tmp_path / "discriminator.keras")
     np.testing.assert_array_equal(loaded(real, training=False), discriminator(real, training=False))
+
+
+@pytest.mark.parametrize("module, name, value", [
+    (keras.config, "image_data_format", "channels_first"), (keras.backend, "backend", "jax")])
+def test_other_settings_of_keras_are_named(monkeypatch, module, name, value):
+    monkeypatch.setattr(module, name, lambda: value)
+    with pytest.raises(ImportError, match=f"{value}.*; wanted tensorflow and channels_last: unset KERAS_BACKEND.*json"):
+        runpy.run_path(dcgan.__file__)

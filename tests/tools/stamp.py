@@ -24,6 +24,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = "{address}"  # https://github.com/OWNER/NAME, where the course is published
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell or Keras' settings say
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # pictures appear in the notebook
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages off
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels on processors without AVX-512, too
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU's memory as it is needed, not all at once
