@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from lab import datasets
 from test_formats import save_npz, truncate, write_mat
@@ -153,7 +154,9 @@ def test_npz_in_the_data_folder_or_of_ones_own_has_both_splits(name, file, sourc
         np.testing.assert_array_equal(dataset.images, images[part, ..., None])
         np.testing.assert_array_equal(dataset.labels, labels[part])
         assert dataset.name == name and dataset.source.endswith(source) and dataset.counts[last_class] == 1
-        assert not dataset.notice and not capsys.readouterr().out
+        line = (f"{file}: {len(images[part])} images of 28 x 28 x 1, pixels from 0 to {images[part].max()}, "
+                "10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)\n")
+        assert not dataset.notice and capsys.readouterr().out == ("" if name else line)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
@@ -179,6 +182,36 @@ def test_downloads_have_both_splits_and_a_time_limit_that_ends_with_them(name, d
 def test_what_is_no_data_set_is_named(given, error, message):
     with pytest.raises(error, match=message):
         datasets.load_dataset(given)
+
+
+DARK = np.arange(48 * 256).reshape(48, 16, 16) % 16
+
+
+@pytest.mark.parametrize("name, dark", [("masks.npz", DARK % 2), ("digits.csv", DARK), ("mnist", DARK), ("a.mat", DARK),
+                                        ("camera", DARK * 256), ("masks", DARK % 2)])
+def test_nearly_black_images_are_noticed_in_every_loader(name, dark, data_dir, capsys):
+    """Masks of 0 and 1, digits of 0 to 15, 12 bits in a 16-bit file."""
+    path = data_dir / name
+    if name in ("mnist", "masks.npz"):
+        np.savez(path.with_suffix(".npz"), x_train=dark, y_train=np.zeros(48, int))
+    elif name == "digits.csv":
+        np.savetxt(path, dark.reshape(48, -1), fmt="%d", delimiter=",")
+    elif name == "a.mat":
+        write_mat(path, dark.repeat(2, 1).repeat(2, 2)[..., None].repeat(3, 3).astype(np.uint8), np.ones((48, 1)))
+    else:
+        path.mkdir()
+        for i, image in enumerate(dark):
+            Image.fromarray(image.astype(np.uint8 if name == "masks" else np.uint16)).save(path / f"{i}.png")
+    data = datasets.load_dataset(name if name == "mnist" else path, **({"image_size": 16} if path.is_dir() else {}))
+    brightest = {"masks.npz": 1, "masks": 1, "camera": 14}.get(name, 15)
+    assert f"NOTICE: the brightest of all pixels is {brightest}, of 255 possible" in capsys.readouterr().out
+    assert data.images.max() == brightest and "times 16" in data.notice
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (28, 32), (8, 8)])
+def test_images_that_no_net_takes_are_noticed_with_a_way_out(shape, tmp_path):
+    data = datasets.load_dataset(save_npz(tmp_path, x_train=np.full((3, *shape), 200, np.uint8)))
+    assert f"image_shape is ({shape[0]}, {shape[1]}, 1); wanted" in data.notice and "image_size" in data.notice
 
 
 def test_smoke_mode_keeps_256_evenly_spaced_images_with_their_labels(tmp_path, monkeypatch):

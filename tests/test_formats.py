@@ -4,6 +4,7 @@ import gzip
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 from PIL import Image
@@ -48,6 +49,8 @@ def test_npz_of_images_alone_has_no_labels_and_no_test_images(tmp_path, make_ima
     (dict(x_train=np.zeros((0, 8, 8), np.uint8)), "no images"),
     (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.zeros(3, np.uint8)), "labels"),
     (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.array([0.0, 1.0])), "labels"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.eye(2)), r"labels y_train are of shape \(2, 2\).*argmax"),
+    (dict(x_train=np.zeros((2, 8, 8), np.uint8), y_train=np.zeros(2, int), y_test=np.array([-1])), "y_test range .*-1"),
 ], ids=lambda value: None if isinstance(value, dict) else value)
 def test_npz_of_other_content_is_refused(arrays, message, tmp_path):
     with pytest.raises(ValueError, match=rf"data\.npz.*{message}"):
@@ -116,6 +119,42 @@ def test_csv_with_and_without_header_and_labels(options, name, tmp_path):
     assert dataset.counts == ({"0": 2, "1": 2, "2": 1, "3": 2} if options.get("labels", True) else {"all": 7})
 
 
+GRID_NAMES = [f"{i // SIDE + 1}x{i % SIDE + 1}" for i in range(SIDE * SIDE)]
+BY_TEXT = sorted(range(SIDE * SIDE), key=PIXEL_NAMES.__getitem__)  # pixel0, pixel1, pixel10, ...
+
+
+CSV_FORMS = {  # the text, and what is said of the label
+    "1x1": (csv_text(names=GRID_NAMES), "label"),
+    "0": (csv_text(names=map(str, range(16))), "label"),
+    "1": (csv_text(names=map(str, range(1, 17))), "label"),
+    "p_1_1": (csv_text(names=[f"p_{name.replace('x', '_')}" for name in GRID_NAMES]), "label"),
+    "12.0": (csv_text(pixels=PIXELS.astype(float)), "label"),
+    "semicolons": (csv_text().replace(",", ";"), "label"),
+    "tabs": (csv_text(header=False).replace(",", "\t"), "1"),
+    "blanks": (csv_text(header=False).replace(",", "  "), "1"),
+    "sorted as text": (csv_text(pixels=PIXELS[:, BY_TEXT], names=[PIXEL_NAMES[i] for i in BY_TEXT]), "label"),
+    "class, last": (csv_text(labels=False).replace("\n", ",{}\n").format("class", *LABELS), "class"),
+    "BOM, blanks": ("\ufeff" + csv_text().replace(",", ", "), "label"),
+    "counted": (pd.DataFrame(np.column_stack([LABELS, PIXELS])).to_csv(index=False), "1"),
+    "row numbers, counted": (pd.DataFrame(np.column_stack([LABELS, PIXELS])).to_csv(), "2"),
+    "row numbers": (pd.DataFrame(PIXELS).assign(Label=LABELS).to_csv(), "Label"),
+    "pixels": (csv_text(header=False, labels=False), None),
+    "pixels, counted": (pd.DataFrame(PIXELS).to_csv(index=False), None),
+    "pixels, row numbers": (pd.DataFrame(PIXELS).to_csv(), None),
+}
+
+
+@pytest.mark.parametrize("form", CSV_FORMS)
+def test_csv_of_every_form_gives_the_same_images_and_says_what_is_the_label(form, tmp_path, capsys):
+    text, label = CSV_FORMS[form]
+    dataset = datasets.load_dataset(write_csv(tmp_path, text, "MNIST.CSV"))
+    np.testing.assert_array_equal(dataset.images[..., 0].reshape(7, -1), PIXELS)
+    np.testing.assert_array_equal(dataset.labels, LABELS if label else None)
+    classes = f"4 classes (0, 1, 2, 3), by column {label}" if label else "no labels"
+    line = f"MNIST.CSV: 7 images of 4 x 4 x 1, pixels from {PIXELS.min()} to {PIXELS.max()}, {classes}"
+    assert capsys.readouterr().out.splitlines()[0] == line + ("; left out: row numbers" if "row" in form else "")
+
+
 def changed(value):
     pixels = PIXELS.astype(object)
     pixels[2, 5] = value
@@ -130,17 +169,27 @@ def changed(value):
     (changed("256"), "256"),
     (csv_text(names=[f"feature{i}" for i in range(SIDE * SIDE)]), "feature0.*wanted label,pixel1"),
     (csv_text(pixels=PIXELS[:, :-1], names=PIXEL_NAMES[:-1]), "16 in all.*square"),
-    (csv_text(header=False, pixels=PIXELS[:, :-1]), "square"),
-    (csv_text().replace("label", "id", 1), "id, pixel0.*wanted label"),
-    (csv_text().splitlines()[0] + "\n", ""),
+    (csv_text(header=False, pixels=PIXELS[:, :-2]), "15 in all.*square"),
+    (csv_text().replace("label", "id", 1), "of which id may be neither.*wanted label"),
+    (csv_text().replace("pixel0", "x" * 7000, 1), "of which xxx.* may be neither.*wanted label"),
+    (csv_text().replace("pixel3,", "class,", 1), "label, class can all be the label"),
+    (csv_text().replace("pixel3,", "pixel33,", 1), r"not numbered from 0 without a gap \(see 3, 33\)"),
+    (csv_text(names=GRID_NAMES).replace("2x3", "5x3", 1), r"not numbered from 1 without a gap \(see 2x3, 5x3\)"),
+    ("".join(f"0,{row},{label}\n" for row, label in zip(csv_text(header=False, pixels=PIXELS[:, 2:]).split(), LABELS)),
+     "the first, 0 in each row, is hardly the label"),
+    (csv_text(pixels=PIXELS / 2), "column pixel0, pixel1, .*pixel9 and 6 more: empty cells or .*not whole"),
+    (csv_text().splitlines()[0] + "\n", "no row below its header"),
+    (csv_text().replace("pixel15", "", 1).replace(",\n", "\n", 1), "more cells than its header"),
     (csv_text() + "1,2,3,4" + ",5" * 40 + "\n", "not readable"),
     ("", "not readable"),
     (csv_text().replace("\n1,", "\n,", 1), "labels"),
 ], ids=["empty cell", "fraction", "letter", "negative", "above 255", "other names", "not square",
-        "not square, no header", "id column", "header only", "ragged", "empty file", "missing label"])
+        "not square, no header", "id column", "a long name", "two labels", "a gap", "a gap in a grid", "label last",
+        "many columns", "header only", "short header", "ragged", "empty file", "missing label"])
 def test_csv_of_other_content_is_refused(text, message, tmp_path):
-    with pytest.raises(ValueError, match=rf"train\.csv: .*{message}"):
+    with pytest.raises(ValueError, match=rf"train\.csv: .*{message}") as caught:
         datasets.load_dataset(write_csv(tmp_path, text))
+    assert len(str(caught.value)) - len(str(tmp_path)) < 300
 
 
 def test_truncated_csv_gz_is_named(tmp_path):
@@ -179,6 +228,27 @@ def test_sub_folders_are_the_classes(tmp_path):
     found = zip(dataset.labels.tolist(), dataset.images[:, 4, 4, 0].tolist())
     assert sorted(found) == [(0, 20), (0, 30), (1, 10), (1, 40)]
     assert dataset.image_shape == (8, 8, 1)
+
+
+def test_what_counts_in_a_folder_and_what_was_left_out_is_said(tmp_path, capsys):
+    folder = tmp_path / "animals"
+    for name in ("cats/a.png", "cats/b.JFIF", "cats/.ipynb_checkpoints/a-checkpoint.png", "__MACOSX/cats/._a.png",
+                 "cats/@eaDir/a.jpg", "../elsewhere/c.ppm", "../elsewhere/d.png"):
+        save_image(np.full((9, 9), 200, np.uint8), folder / name, format="JPEG" if name.endswith("JFIF") else None)
+    for name in ("cats/a.HEIC", "cats/b.heic", "notes.txt", "README"):
+        (folder / name).write_text("no image")
+    (folder / "dogs").symlink_to(tmp_path / "elsewhere")
+    (folder / "cats" / "0.png").symlink_to(folder / "cats" / "a.png")  # twice
+    (folder / "cats" / "all").symlink_to(folder)  # a circle
+    dataset = datasets.load_dataset(folder, image_size=16)
+    assert dataset.counts == {"cats": 2, "dogs": 2}
+    assert capsys.readouterr().out == (
+        "animals: 4 images of 16 x 16 x 1, pixels from 200 to 200, 2 classes (cats, dogs); left out: 3 hidden or of "
+        "the system, 2 .heic, 2 linked twice, 1 .txt, 1 without a suffix\n")
+    with pytest.raises(ValueError, match=r"cats.*: no images, only 1 \.heic; wanted files .*convert them"):
+        (tmp_path / "cats").mkdir()
+        (tmp_path / "cats" / "a.heic").touch()
+        datasets.load_dataset(tmp_path / "cats")
 
 
 def test_loose_images_have_no_labels(tmp_path, make_images):
@@ -271,6 +341,33 @@ def test_unreadable_image_is_named(share, tmp_path, make_images):
         datasets.load_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("count, names", [(2, "a0.png, a1.png"), (12, "a0.png, a1.png, .*a7.png and 2 more")])
+def test_all_unreadable_images_are_named(count, names, tmp_path, make_images):
+    for name in ("a", "b"):
+        for i in range(count):
+            save_image(make_images(1)[0, ..., 0], tmp_path / f"{name}{i}.png")
+    for i in range(count - 1):
+        truncate(tmp_path / f"a{i}.png")
+    (tmp_path / f"a{count - 1}.png").unlink()
+    (tmp_path / f"a{count - 1}.png").symlink_to(tmp_path / "moved.png")
+    with pytest.raises(ValueError, match=rf"{count} of {2 * count} files are not readable as an image: {names} \(the "
+                                         r"first: .*\); repair or remove them") as caught:
+        datasets.load_dataset(tmp_path)
+    assert len(str(caught.value)) - len(str(tmp_path)) < 300
+
+
+@pytest.mark.parametrize("width, fits", [(16, True), (24, True), (40, False)])
+@pytest.mark.filterwarnings("error")
+def test_image_of_too_many_pixels_is_refused_and_one_of_many_is_read(width, fits, tmp_path, monkeypatch):
+    save_image(np.full((16, width), 200, np.uint8), tmp_path / "panorama.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    if fits:
+        assert datasets.load_dataset(tmp_path, image_size=16).images.shape == (1, 16, 16, 1)
+    else:
+        with pytest.raises(ValueError, match=r"panorama\.png: .*more than 600 pixels: make it smaller"):
+            datasets.load_dataset(tmp_path, image_size=16)
+
+
 def test_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match=r"no images.*\.png"):
@@ -324,6 +421,17 @@ def test_file_of_another_kind_is_named(content, tmp_path):
         datasets.load_dataset(path)
 
 
+def test_arrays_of_other_names_are_left_out_and_it_is_said(tmp_path, house_numbers, capsys):
+    X, y = house_numbers[0].transpose(1, 2, 3, 0), house_numbers[1]
+    scipy.io.savemat(tmp_path / "a.mat", {"X": X, "y": y, "extra": y, "box": y})
+    np.savez(tmp_path / "a.npz", x_train=house_numbers[0], y_train=y, x_test=house_numbers[0], extra=y)
+    for name, left_out in (("a.mat", "extra, box"), ("a.npz", "extra")):
+        datasets.load_dataset(tmp_path / name)
+        out = capsys.readouterr().out
+        assert out.startswith(f"{name}: 20 images of 32 x 32 x 3, pixels from ") and out.count("\n") == 1
+        assert out.endswith(f"; left out: {left_out}\n")
+
+
 @pytest.mark.parametrize("kept, message", [("y", "has no X"), ("X", "has no y"), ("", "has no X and no y")])
 def test_missing_array_is_named_with_those_there_are(kept, message, tmp_path, house_numbers):
     arrays = {"X": house_numbers[0].transpose(1, 2, 3, 0), "y": house_numbers[1], "other": 1}
@@ -342,9 +450,11 @@ LABELS_WANTED = "wanted a whole number from 1 to 10 for each, 10 for the digit 0
     ({"y": lambda y: np.arange(20) % 10}, LABELS_WANTED),
     ({"y": lambda y: np.arange(1, 21)}, LABELS_WANTED),
     ({"y": lambda y: np.ones(19)}, LABELS_WANTED),
+    ({"y": lambda y: np.eye(10)[y[:, 0] - 1]}, r"y has the shape \(20, 10\) .*" + LABELS_WANTED),
     ({"y": lambda y: np.full(20, 1.5)}, LABELS_WANTED),
     ({"y": lambda y: np.full(20, np.nan)}, LABELS_WANTED),
-], ids=["not square", "two channels", "pixels", "a label 0", "labels up to 20", "one too few", "fractions", "NaN"])
+], ids=["not square", "two channels", "pixels", "a label 0", "labels up to 20", "one too few", "one-hot", "fractions",
+        "NaN"])
 def test_mat_of_other_content_is_refused(change, message, tmp_path, house_numbers):
     arrays = {"X": house_numbers[0].transpose(1, 2, 3, 0), "y": house_numbers[1]}
     scipy.io.savemat(tmp_path / "a.mat", arrays | {name: make(arrays[name]) for name, make in change.items()})

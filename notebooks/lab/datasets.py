@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from dcgan_utils import check_positive
-from lab.files import first_line, run_folder, shown_path, smoke_mode
-from lab.formats import read_csv, read_folder, read_idx, read_mat, read_npz
+from dcgan_utils import check_image_shape, check_positive
+from lab.files import ROOT, first_line, plural, run_folder, shown_path, smoke_mode
+from lab.formats import listed, read_csv, read_folder, read_idx, read_mat, read_npz
 from lab.house_numbers import write_house_numbers
 
 DIGITS = tuple("0123456789")
@@ -32,7 +32,8 @@ class Dataset:
         images: uint8 `(n, height, width, channels)`, 0 to 255, channels 1 (grey) or 3 (colour).
         labels: uint8 `(n,)`, indices into `class_names`, one string a class; None if there are none.
         source: where the images came from, in words.
-        notice: what a reader must know about a replacement for the data asked for; empty if it is that data.
+        notice: what a reader must know: of a replacement for the data asked for, or that the images are nearly black
+            or of a size that the nets do not take; empty otherwise.
         name: of a known dataset, such as "mnist", also for a replacement; empty for images of one's own.
     """
 
@@ -86,14 +87,19 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
             `"house_numbers_standin"`: see `write_house_numbers`; kept in `outputs/house_numbers_standin/`;
             a path to a `.mat` file in the layout of SVHN;
             a path to an `.npz` file with Keras' names: `x_train`, and `y_train` if there are labels;
-            a path to a `.csv` file in Kaggle's form: a first column `label`, then one column a pixel of a square grey
-            image; with or without a header, which may also leave the labels out;
-            a path to a folder of images: sub-folders, if there are any, are the classes.
+            a path to a `.csv` file, a row an image: a column a pixel of a square grey image, named pixel1, 1 or 1x1
+            (row x column) or like these and counted from 0 or 1, in any order, and perhaps a column label, class,
+            target or y; or without names, row by row, after the label if there is one; `,` `;` tabs or blanks between;
+            a path to a folder of images: sub-folders, if there are any, are the classes. Names that begin with a
+            point and those of a system, such as __MACOSX, are left out; links are followed, but nothing read twice.
         image_size: side in pixels, for a folder of images only. Each image is turned upright, put on white where
             it is transparent, cropped to its largest centred square and resized with Lanczos' filter. If all are
-            grey, one channel is kept.
+            grey, one channel is kept. 16 bits a pixel are divided by 257.
         split: `"train"`, or `"test"` for the images that are kept for testing: of the named datasets (not of the 5,000
             replacements), or `x_test` and `y_test` of an `.npz`.
+
+    Of data by path, it prints in one line what was read; a NOTICE follows if the images are nearly black or of a size
+    that the nets do not take.
 
     Raises:
         FileNotFoundError: no such file or folder, or the data cannot be had here.
@@ -102,21 +108,24 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     if split not in ("train", "test"):
         raise ValueError(f"split is {split!r}; wanted 'train' or 'test'.")
     name = str(name_or_path)
-    path = Path(name or "?").expanduser()
+    path, column, left_out = Path(name or "?").expanduser(), "", []
+    suffixes = [suffix.lower() for suffix in path.suffixes] or [""]
     if name in NAMED:
         dataset = dataclasses.replace(NAMED[name](split), name=name)
-    elif split == "test" and (path.is_dir() or {".csv", ".mat"} & set(path.suffixes)):
+    elif split == "test" and (path.is_dir() or {".csv", ".mat"} & set(suffixes)):
         raise ValueError(f"{name}: has no split of its own; load the test images by their own path.")
     elif path.is_dir():
-        images, labels, names = read_folder(path, image_size)
-        source = f"{len(images)} images in {path.name}/, resized to {image_size} pixels"
-        dataset = Dataset(images, labels, names, source)
-    elif path.is_file() and path.suffix == ".npz":
-        dataset = _numbered(*read_npz(path, split), path)
-    elif path.is_file() and ".csv" in path.suffixes:
-        dataset = _numbered(*read_csv(path), path)
-    elif path.is_file() and path.suffix == ".mat":
-        dataset = Dataset(*read_mat(path), DIGITS, str(path))
+        *arrays, names, left_out = read_folder(path, image_size)
+        dataset = Dataset(*arrays, names, f"{len(arrays[0])} images in {path.name}/, resized to {image_size} pixels")
+    elif path.is_file() and suffixes[-1] == ".npz":
+        images, labels, values, left_out = read_npz(path, split)
+        dataset = _numbered(images, labels, values, path)
+    elif path.is_file() and ".csv" in suffixes:
+        images, labels, column, left_out = read_csv(path)
+        dataset = _numbered(images, labels, np.unique(labels), path)
+    elif path.is_file() and suffixes[-1] == ".mat":
+        *arrays, left_out = read_mat(path)
+        dataset = Dataset(*arrays, DIGITS, str(path))
     elif path.exists():
         raise ValueError(f"{name}: cannot be loaded; give an .npz, .csv or .mat file or a folder of images.")
     elif path.suffix or len(path.parts) > 1:
@@ -124,6 +133,10 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     else:
         raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, NAMED))}, or give the "
                          "path of an .npz, .csv or .mat file or of a folder of images.")
+    if name not in NAMED:
+        print(_summary(dataset, path), f", by column {column}" if column else "",
+              f"; left out: {listed(left_out)}" if left_out else "", sep="")
+    dataset = dataclasses.replace(dataset, notice=" ".join(filter(None, [dataset.notice, *_faults(dataset)])))
     if dataset.notice:
         print(textwrap.fill(f"NOTICE: {dataset.notice}", 110, break_long_words=False, break_on_hyphens=False))
     if smoke_mode():
@@ -143,16 +156,37 @@ def default_epochs(count, images_seen=600_000):
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 
 
-def _numbered(images, labels, path):
-    """A `Dataset` whose classes are the numbers from 0 to the largest label."""
-    names = () if labels is None else tuple(str(i) for i in range(int(labels.max(initial=0)) + 1))
-    return Dataset(images, labels, names, str(path))
+def _numbered(images, labels, values, path):
+    """A `Dataset` whose classes are the label `values` that occur, sorted."""
+    if labels is None:
+        return Dataset(images, source=str(path))
+    return Dataset(images, np.searchsorted(values, labels).astype(np.uint8), tuple(map(str, values)), str(path))
+
+
+def _summary(dataset, path):
+    """What was read, in one line: from where, how many images, of what size, range and classes."""
+    images, names, place = dataset.images, dataset.class_names, path.absolute()
+    classes = f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({listed(names)})" if names else "no labels"
+    return (f"{shown_path(place) if place.is_relative_to(ROOT) else place.name}: {plural(len(images), 'image')} of "
+            f"{' x '.join(map(str, dataset.image_shape))}, pixels from {images.min()} to {images.max()}, {classes}")
+
+
+def _faults(dataset):
+    """What to know of images that can be loaded, but not learnt from as they are: a sentence each."""
+    brightest = dataset.images.max()
+    if brightest < 128:
+        yield (f"the brightest of all pixels is {brightest}, of 255 possible: nearly black to a net. Unless that is "
+               "meant, scale them and load them again: masks of 0 and 1 times 255, 12 bits in 16-bit files times 16.")
+    try:
+        check_image_shape(dataset.image_shape)
+    except ValueError as error:
+        yield f"{error} Resize the images, or give a folder of images and image_size."
 
 
 def _load_mnist(split):
     local = _data_file("mnist.npz")
     if local:
-        return Dataset(*read_npz(local, split), DIGITS, "mnist.npz in DCGAN_DATA_DIR")
+        return Dataset(*read_npz(local, split)[:2], DIGITS, "mnist.npz in DCGAN_DATA_DIR")
     problem = "smoke mode downloads nothing"
     if not smoke_mode():
         try:
@@ -181,7 +215,7 @@ def _load_fashion_mnist(split):
     files = (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
     local = _data_file("fashion_mnist.npz")
     if local:
-        return Dataset(*read_npz(local, split), CLOTHES, "fashion_mnist.npz in DCGAN_DATA_DIR")
+        return Dataset(*read_npz(local, split)[:2], CLOTHES, "fashion_mnist.npz in DCGAN_DATA_DIR")
     for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
                            (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"),
                            (_keras_folder() / "fashion-mnist", "Keras' cache")):
@@ -205,14 +239,14 @@ def _load_svhn(split):
     if local:
         published = hashlib.sha256(local.read_bytes()).hexdigest() == _SVHN_SHA256[file]
         notice = "" if published else f"{source} is not the published file of SVHN (its SHA-256 differs)."
-        return Dataset(*read_mat(local), DIGITS, source, notice)
+        return Dataset(*read_mat(local)[:2], DIGITS, source, notice)
     problem = "smoke mode downloads nothing"
     if not smoke_mode():
         try:
             with _download_time_limit():
                 path = keras.utils.get_file(file, _SVHN_ADDRESS + file, file_hash=_SVHN_SHA256[file],
                                             hash_algorithm="sha256")
-            return Dataset(*read_mat(path), DIGITS, _SVHN_ADDRESS + file)
+            return Dataset(*read_mat(path)[:2], DIGITS, _SVHN_ADDRESS + file)
         except Exception as error:  # Keras raises a bare Exception for most network faults
             problem = first_line(error)
     raise FileNotFoundError(
@@ -228,7 +262,7 @@ def _load_standin(split):
         digits = load_dataset("mnist")
         write_house_numbers(folder, digits.images, digits.labels, 512 if smoke_mode() else 20_000)
     return Dataset(
-        *read_mat(folder / f"{split}_32x32.mat"), DIGITS, "house_numbers_standin",
+        *read_mat(folder / f"{split}_32x32.mat")[:2], DIGITS, "house_numbers_standin",
         "these are not the Street View House Numbers: digits drawn over two photographs stand in for them.")
 
 
