@@ -198,13 +198,37 @@ def test_data_that_no_classifier_can_be_trained_on_are_refused(nets_folder):
     data = two_classes(40)
     unlabelled = datasets.Dataset(data.images)
     one_class = datasets.Dataset(data.images, np.zeros(40, np.uint8), ("all",))
-    empty_class = datasets.Dataset(data.images, data.labels, ("left", "right", "nowhere"))
+    unfit = datasets.Dataset(np.zeros((40, 30, 30, 1), np.uint8), data.labels, data.class_names)
     few = datasets.Dataset(data.images, (np.arange(40) < 9).astype(np.uint8), ("left", "right"))
-    for bad, found in ((unlabelled, "'all': 40"), (one_class, "'all': 40"), (empty_class, "'nowhere': 0"),
-                       (few, "'right': 9")):
-        with pytest.raises(ValueError, match=f"needs labels, of at least two classes.*{found}"):
+    needs = "needs labels, of at least two classes.*"
+    for bad, found in ((unlabelled, needs + "'all': 40"), (one_class, needs + "'all': 40"), (few, needs + "'right': 9"),
+                       (unfit, r"image_shape is \(30, 30, 1\); wanted")):
+        with pytest.raises(ValueError, match=found):
             measuring_net.train_measuring_net(bad)
+        with pytest.raises(LookupError, match="hand over a net made for like images") as caught:
+            measuring_net.load_measuring_net(bad)
+        assert "make measuring-net" not in str(caught.value), "advice that cannot work"
+    with pytest.raises(ValueError, match="held_out.*classes a, b; wanted .*classes left, right"):
+        measuring_net.train_measuring_net(data, held_out=datasets.Dataset(data.images, data.labels, ("a", "b")))
     assert not nets_folder.exists()
+
+
+@pytest.mark.parametrize("values", [[1, 3], [0, 200]])
+def test_classes_that_occur_count(values, nets_folder, tmp_path, monkeypatch):
+    data = two_classes(40, seed=values[1])
+    arrays = {"x_train": data.images, "y_train": np.array(values)[data.labels]}
+    np.savez(tmp_path / "own.npz", **arrays, x_test=data.images[:2], y_test=np.array(values[1:] * 2))
+    own, test = (datasets.load_dataset(tmp_path / "own.npz", split=split) for split in ("train", "test"))
+    assert own.class_names == test.class_names == tuple(map(str, values)) and test.labels.tolist() == [1, 1]
+    np.testing.assert_array_equal(own.labels, data.labels)
+    monkeypatch.setattr(measuring_net, "_fit_measuring_net", lambda *_: None)
+    empty_class = datasets.Dataset(data.images.copy(), data.labels, ("left", "right", "nowhere"))
+    empty_class.images[0, 0, 0, 0] ^= 1
+    for data, held_out in ((own, test), (empty_class, None)):
+        with pytest.raises(LookupError, match="make measuring-net"):
+            measuring_net.load_measuring_net(data)
+        net = measuring_net.train_measuring_net(data, held_out=held_out)
+        assert net.class_names == data.class_names == measuring_net.load_measuring_net(data).class_names
 
 
 def test_script_trains_on_a_file_and_ships_the_net_under_a_name(nets_folder, tmp_path, monkeypatch, capsys):

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dcgan_utils import check_image_shape, check_positive, generate_images, run_in_batches
 from lab.datasets import as_dataset, default_epochs
 from lab.files import ROOT, readable, replacing, run_folder, shown_path, smoke_mode
+from lab.formats import listed
 from lab.measures import (
     check_features,
     class_imbalance,
@@ -118,13 +119,15 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
         epochs: by default 10, of 60,000 images each; 1 in smoke mode.
     """
     data = as_dataset(data)
-    if data.labels is None or len(data.class_names) < 2 or min(data.counts.values()) < 10:
-        raise ValueError(f"{data.source}: a measuring net needs labels, of at least two classes with at least 10 "
-                         f"images in each; found {data.counts}.")
+    missing = _what_is_missing(data)
+    if missing:
+        raise ValueError(f"{data.source}: {missing}")
     held_out = held_out if held_out is None else as_dataset(held_out)
-    if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape):
-        raise ValueError(f"held_out: {held_out.source}, images of shape {held_out.image_shape}; wanted labelled ones "
-                         f"of shape {data.image_shape}.")
+    if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape
+                     or tuple(held_out.class_names) != tuple(data.class_names)):
+        raise ValueError(f"held_out: {held_out.source}, images of shape {held_out.image_shape}, classes "
+                         f"{listed(held_out.class_names, 10, 50)}; wanted labelled ones of shape {data.image_shape}, "
+                         f"classes {listed(data.class_names, 10, 50)}.")
     path = _own_net_path(data, seed)
     if path.exists():
         return _read_measuring_net(path)
@@ -143,6 +146,19 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     print(f"{shown_path(path)}: {net.accuracy:.2%} of {len(held_out.images):,} held-out images right. Distances by it "
           "compare only with each other.")
     return net
+
+
+def _what_is_missing(data):
+    """What a measuring net needs and `data` lacks; empty if one can be trained. Classes without images do not count."""
+    counts = sorted((count, name) for name, count in data.counts.items() if count)
+    if data.labels is None or len(counts) < 2 or counts[0][0] < 10:
+        return ("a measuring net needs labels, of at least two classes with at least 10 images in each; found "
+                + listed((f"{name!r}: {count}" for count, name in counts), room=60) + ".")
+    try:
+        check_image_shape(data.image_shape)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _own_net_path(data, seed):
@@ -185,7 +201,9 @@ def load_measuring_net(data):
     if data.labels is None:
         raise LookupError("these images have no labels to train a measuring net on. Label some hundred of them "
                           "(sub-folders), or hand over a net made for like images of the same size as measuring_net.")
-    path = _own_net_path(data, seed=0)
+    path, missing = _own_net_path(data, seed=0), _what_is_missing(data)
+    if missing:
+        raise LookupError(f"{missing} Or hand over a net made for like images of the same size as measuring_net.")
     if not path.exists():
         raise LookupError("there is no measuring net for these images yet; train_measuring_net(data) or `make "
                           "measuring-net DATASET=...` trains one on their labels.")
