@@ -205,12 +205,16 @@ def test_data_that_no_classifier_can_be_trained_on_are_refused(nets_folder):
                        (unfit, r"image_shape is \(30, 30, 1\); wanted")):
         with pytest.raises(ValueError, match=found):
             measuring_net.train_measuring_net(bad)
+        with pytest.raises(ValueError, match=found):
+            measuring_net.check_measurable(bad)
         with pytest.raises(LookupError, match="hand over a net made for like images") as caught:
             measuring_net.load_measuring_net(bad)
         assert "make measuring-net" not in str(caught.value), "advice that cannot work"
     with pytest.raises(ValueError, match="held_out.*classes a, b; wanted .*classes left, right"):
         measuring_net.train_measuring_net(data, held_out=datasets.Dataset(data.images, data.labels, ("a", "b")))
     assert not nets_folder.exists()
+    shipped = datasets.Dataset(np.zeros((2, 28, 28, 1), np.uint8), name="mnist")
+    assert measuring_net.check_measurable(shipped) is None, "there is one for these, however few"
 
 
 @pytest.mark.parametrize("values", [[1, 3], [0, 200]])

@@ -119,9 +119,7 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
         epochs: by default 10, of 60,000 images each; 1 in smoke mode.
     """
     data = as_dataset(data)
-    missing = _what_is_missing(data)
-    if missing:
-        raise ValueError(f"{data.source}: {missing}")
+    _check_trainable(data)
     held_out = held_out if held_out is None else as_dataset(held_out)
     if held_out and (held_out.labels is None or held_out.image_shape != data.image_shape
                      or tuple(held_out.class_names) != tuple(data.class_names)):
@@ -146,6 +144,22 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
     print(f"{shown_path(path)}: {net.accuracy:.2%} of {len(held_out.images):,} held-out images right. Distances by it "
           "compare only with each other.")
     return net
+
+
+def check_measurable(data):
+    """Refuse a `Dataset` for which there is no measuring net and on which none can be trained, by a ValueError."""
+    if not _is_shipped(data):
+        _check_trainable(data)
+
+
+def _is_shipped(data):
+    return data.name in NAMED_NETS and data.image_shape == (28, 28, 1)
+
+
+def _check_trainable(data):
+    missing = _what_is_missing(data)
+    if missing:
+        raise ValueError(f"{data.source}: {missing}")
 
 
 def _what_is_missing(data):
@@ -195,7 +209,7 @@ def load_measuring_net(data):
         ValueError: the file is another than the one that was shipped, or corrupt.
     """
     data = as_dataset(data)
-    if data.name in NAMED_NETS and data.image_shape == (28, 28, 1):
+    if _is_shipped(data):
         name, sha256 = NAMED_NETS[data.name]
         return _read_measuring_net(_SHIPPED / f"{name}.npz", sha256)
     if data.labels is None:
