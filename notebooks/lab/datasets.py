@@ -272,10 +272,11 @@ NAMED = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist, "svhn": _lo
 
 def _data_file(name):
     """The file or folder `name` in the folder `DCGAN_DATA_DIR`, or None."""
-    folder = os.environ.get("DCGAN_DATA_DIR")
-    if folder and not Path(folder).is_dir():
-        raise FileNotFoundError(f"DCGAN_DATA_DIR is {folder!r}, which is no folder: correct it or unset it.")
-    return Path(folder) / name if folder and (Path(folder) / name).exists() else None
+    given = os.environ.get("DCGAN_DATA_DIR")
+    folder = given and Path(os.path.abspath(Path(given).expanduser()))
+    if given and not folder.is_dir():
+        raise FileNotFoundError(f"DCGAN_DATA_DIR is {given!r}: there is no folder {folder}; correct it or unset it.")
+    return folder / name if given and (folder / name).exists() else None
 
 
 def _keras_folder():
