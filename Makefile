@@ -2,22 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SMOKE := DCGAN_SMOKE=1 WANDB_MODE=offline $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=300
-DATASET ?= mnist
-RUN ?= $(notdir $(basename $(DATASET)))
 TWO_CORES := $(filter 2,$(shell getconf _NPROCESSORS_ONLN))  # as the notebooks' first cell does
-COMMAND := PYTHONPATH=.:notebooks $(BIN)/python -m lab.commands
-DATA := $(if $(wildcard $(DATASET)),$(abspath $(DATASET)),$(DATASET))
+COMMAND := PYTHONPATH=.:notebooks:$$PYTHONPATH $(BIN)/python -m lab.commands
+# of some variables, NAME='value' of each that was given, as it was typed, for the shell
+quoted = '$(subst ','\'',$(value $(1)))'
+given = $(foreach name,$(1),$(if $(filter undefined,$(origin $(name))),,$(name)=$(call quoted,$(name))))
+# folders are looked for where the command was given; the notebooks run in theirs
+$(foreach name,DCGAN_DATA_DIR KERAS_HOME,$(if $(filter-out /% ~%,$(firstword $(value $(name)))), \
+	$(eval override export $(name) := $$(CURDIR)/$$(value $(name)))))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
 .PHONY: train test test-long test-browser versions notebooks notebook handout explorer gallery bench quality measuring-net stamp
 
-# make train DATASET=fashion_mnist EPOCHS=25 RUN=my-run
+# make train DATASET="my images" EPOCHS=25 BATCH_SIZE=32 RUN=my-run
 train: .venv/ready
-	@mkdir -p outputs/$(RUN)
-	@trap 'echo; echo "Stopped. The same command goes on from the last checkpoint."' INT; \
-	$(BIN)/papermill notebooks/04_training.ipynb outputs/$(RUN)/04_training.ipynb --cwd notebooks \
-		--no-progress-bar --stdout-file /dev/stdout -p DATASET "$(DATA)" -p RUN "$(RUN)" $(if $(EPOCHS),-p EPOCHS $(EPOCHS))
+	@trap : INT; $(COMMAND) train $(call given,DATASET RUN EPOCHS BATCH_SIZE) || [ $$? = 130 ]  # 130: by Ctrl-C
 
 # the notebooks run as copies in which every exercise is checked twice: as it stands, and solved
 test: .venv/ready
@@ -61,27 +61,27 @@ handout: .venv/ready
 
 # make explorer RUN=my-run: a page that draws with a run's generator in the browser
 explorer: .venv/ready
-	@$(COMMAND).explorer "$(RUN)"
+	@$(COMMAND) explorer $(call given,DATASET RUN)
 
 # speed, floating-point rate and time to quality; make bench LONG=1 trains the tutorial's nets for 50 epochs, not 20
 bench: .venv/ready
-	@TF_ENABLE_ONEDNN_OPTS=1 $(if $(TWO_CORES),TF_NUM_INTRAOP_THREADS=1) $(COMMAND).bench $(if $(LONG),long)
+	@TF_ENABLE_ONEDNN_OPTS=1 $(if $(TWO_CORES),TF_NUM_INTRAOP_THREADS=1) $(COMMAND) bench $(if $(LONG),long)
 
 # the default run beside the TensorFlow tutorial's nets, three seeds, into outputs/quality.csv
 quality: .venv/ready
-	@$(COMMAND).quality
+	@$(COMMAND) quality
 
 # samples of finished runs and their settings, on one page; make gallery RUNS="my-run another" for runs of your own
 gallery: .venv/ready
-	@$(COMMAND).gallery $(RUNS)
+	@$(COMMAND) gallery $(call given,RUNS)
 
 # make measuring-net DATASET=path: what to measure with on labelled images of your own
 measuring-net: .venv/ready
-	@$(COMMAND).measuring_net "$(DATA)" $(SHIP)
+	@$(COMMAND) measuring_net $(call given,DATASET SHIP)
 
 # make stamp REPOSITORY=owner/name: where the course is published, into badges and first cells
 stamp: .venv/ready
-	@$(BIN)/python tests/tools/stamp.py $(REPOSITORY)
+	@$(BIN)/python tests/tools/stamp.py $(if $(REPOSITORY),$(call quoted,REPOSITORY))
 
 .venv/ready: requirements.txt tests/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'

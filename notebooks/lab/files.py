@@ -2,13 +2,12 @@
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-
-import tensorflow as tf
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ROOT / "outputs"
@@ -58,7 +57,7 @@ def replacing(path):
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
-    except (OSError, tf.errors.OpError) as error:
+    except (OSError, importlib.import_module("tensorflow").errors.OpError) as error:  # only now: seconds
         reason = getattr(error, "strerror", None) or first_line(error).split("; ")[-1].split(" [Op:")[0]
         raise OSError(
             getattr(error, "errno", None) or 0,

@@ -1,1 +1,3 @@
-"""What the Makefile calls for users, a program each: `python -m lab.commands.NAME`."""
+"""What the Makefile calls for users, a program each: `python -m lab.commands NAME`."""
+
+STOPPED = 130  # the exit status of what Ctrl-C ended

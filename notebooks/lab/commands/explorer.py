@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 import dcgan_utils as dcgan
+from lab.commands.arguments import given, run_name
 from lab.files import epoch_of, replacing, run_folder, shown_path
 from lab.runs import load_history
 from lab.settings import describe
@@ -260,4 +261,4 @@ def main(run):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(run_name(given(sys.argv[1:])))

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import json
 import math
+import shlex
 import sys
 import textwrap
 
@@ -18,6 +19,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 import dcgan_utils as dcgan
+from lab.commands.arguments import given, run_names
 from lab.files import OUTPUTS, grid_path, shown_path
 from lab.runs import load_history, train
 
@@ -132,7 +134,5 @@ def main(panels=PANELS, outputs=OUTPUTS, name="gallery.png"):
 
 if __name__ == "__main__":
     matplotlib.use("Agg")
-    if len(sys.argv) > 1:
-        main([Panel(run, run, f"make train RUN={run}") for run in sys.argv[1:]], name="own_gallery.png")
-    else:
-        main()
+    own = [Panel(run, run, f"make train RUN={shlex.quote(run)}") for run in run_names(given(sys.argv[1:]))]
+    main(own, name="own_gallery.png") if own else main()

@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import sys
 
+from lab.commands.arguments import dataset_of, given
 from lab.datasets import load_dataset
 from lab.files import run_folder
 from lab.measuring_net import train_measuring_net
@@ -25,4 +26,5 @@ def main(dataset, ship=""):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    values = given(sys.argv[1:])
+    main(dataset_of(values), values.get("SHIP", ""))
