@@ -9,7 +9,7 @@ quoted = '$(subst ','\'',$(value $(1)))'
 given = $(foreach name,$(1),$(if $(filter undefined,$(origin $(name))),,$(name)=$(call quoted,$(name))))
 # folders are looked for where the command was given; the notebooks run in theirs
 $(foreach name,DCGAN_DATA_DIR KERAS_HOME,$(if $(filter-out /% ~%,$(firstword $(value $(name)))), \
-	$(eval override export $(name) := $$(CURDIR)/$$(value $(name)))))
+	$(eval override $(name) := $$(CURDIR)/$$(value $(name)))))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 

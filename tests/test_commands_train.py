@@ -132,9 +132,9 @@ def test_errors_end_it_with_what_is_wrong_and_nothing_is_made(course, write_note
 
 @pytest.mark.parametrize("ending, said", [
     ("raise KeyboardInterrupt('kept in outputs/mnist') from None", "kept in outputs/mnist\n\nStopped."),
-    ("time.sleep(600)", "\nStopped at once.")])
+    ("time.sleep(60)", "\nStopped at once.")])
 def test_ctrl_c_ends_it_in_a_line_and_a_second_one_at_once(course, write_notebook, ending, said):
-    write_notebook(f"import time\nprint('begun')\ntry:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    {ending}")
+    write_notebook(f"import time\nprint('begun')\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    {ending}")
     make(course, "-n", "train")  # for its .venv
     process = subprocess.Popen(["make", "-o", ".venv/ready", "train"], cwd=course, text=True, start_new_session=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
