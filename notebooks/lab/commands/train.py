@@ -37,8 +37,7 @@ class Kernel(jupyter_client.KernelManager):
 
     def stop(self, *_):
         if self.stopped:
-            os.killpg(self.provisioner.pid, signal.SIGKILL)
-            self.cleanup_connection_file()
+            self.end()
             print(f"\nStopped at once. {GOES_ON}", flush=True)
             os._exit(STOPPED)  # an exception here would leave papermill's event loop half done, and hang
         if not self.has_kernel:
@@ -46,6 +45,12 @@ class Kernel(jupyter_client.KernelManager):
         self.stopped = True
         self.signal_kernel(signal.SIGINT)
         print("\nStopping, and saving what there is. Ctrl-C again ends it at once.", flush=True)
+
+    def end(self):
+        """Kill the kernel and what it started; asked to end, it would print that it was interrupted."""
+        if self.has_kernel:
+            os.killpg(self.provisioner.pid, signal.SIGKILL)
+            self.cleanup_connection_file()
 
 
 def execute(notebook, parameters):
@@ -65,8 +70,7 @@ def execute(notebook, parameters):
         sys.exit(message)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if kernel.has_kernel:
-            kernel.shutdown_kernel()
+        kernel.end()
         signal.signal(signal.SIGINT, before)
 
 
