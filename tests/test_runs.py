@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -248,7 +249,8 @@ def test_interrupt_saves_says_how_to_go_on_and_loses_nothing(whole_run, tmp_path
     ("checkpoints/epoch_0006/state.data-00000-of-00001", lambda content: content[:5000]),
     ("checkpoints/epoch_0006/state.data-00000-of-00001", lambda content: content[:9000] + b"other" + content[9005:]),
     ("checkpoints/epoch_0006/state.index", lambda content: content[:20]),
-    ("metrics.csv", lambda content: content[:content.index(b"\n6,") + 1])], ids=["cut", "other", "index", "metrics"])
+    ("metrics.csv", lambda content: content[:content.index(b"\n6,") + 1]),
+    ("metrics.csv", lambda content: content[:-3])], ids=["cut", "other", "index", "metrics", "row"])
 def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(file, damage, quick_runs, quick_steps, tmp_path,
                                                                 capsys):
     """As on a network drive, to which files come one by one."""
@@ -257,6 +259,28 @@ def test_corrupt_newest_checkpoint_falls_back_to_the_one_before(file, damage, qu
     train_small(tmp_path / "run", 6)
     assert "epoch_0006 cannot be used" in capsys.readouterr().out
     assert_same_run(tmp_path / "run", quick_runs[1])
+
+
+def test_a_row_is_appended_and_one_that_is_cut_anywhere_is_no_row(tmp_path):
+    """Rewritten whole only where the file is not as it was left: by another call of train, or deleted by somebody."""
+    path, logs = tmp_path / "metrics.csv", dict.fromkeys(dcgan.METRICS, 0.125)
+    metrics, files_written = callbacks.Metrics(tmp_path, 4), []
+    metrics.on_epoch_end(-1, {})
+    for epoch in range(4):
+        if epoch == 3:
+            path.unlink()
+        metrics.on_epoch_begin(epoch)
+        metrics.on_train_batch_end(3)
+        metrics.on_epoch_end(epoch, {**logs, "diversity": 0.5})
+        with open(path, "rb") as file:
+            files_written.append(os.fstat(file.fileno()).st_ino)
+            whole = file.read()
+    assert len(set(files_written[:3])) == 1 and metrics_without_seconds(tmp_path) == [
+        {name: str(value) for name, value in row.items() if name != "seconds"} for row in metrics.rows]
+    for length in range(whole.index(b"\n3,") + 1, len(whole)):
+        path.write_bytes(whole[:length])
+        rows = 2 + (length > whole.index(b"\r\n4,")) + (length == len(whole) - 1)  # lines end in \r\n
+        assert len(metrics.read()) == len(runs.load_history(tmp_path)) == rows
 
 
 def test_no_usable_checkpoint_is_an_error_not_a_new_start(short_run):

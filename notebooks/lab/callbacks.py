@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dcgan_utils import METRICS, make_grid, save_gif, to_uint8
-from lab.files import epoch_of, first_line, grid_path, plural, replacing, shown_path
+from lab.files import epoch_of, first_line, grid_path, plural, replacing, shown_path, whole_lines, writing
 
 COLUMNS = ("epoch", "step", "seconds", *METRICS, "g_accuracy", "frechet_distance", "diversity")
 
@@ -34,11 +34,15 @@ class StopAtNaN(keras.callbacks.Callback):
 
 
 class Metrics(keras.callbacks.Callback):
-    """`metrics.csv`, a row an epoch; `rows` are its rows, `write=False` keeps them in memory alone."""
+    """`metrics.csv`, a row an epoch; `rows` are its rows, `write=False` keeps them in memory alone.
+
+    The file is written whole at first, and after that a row is appended, as long as nobody else changes its size.
+    """
 
     def __init__(self, run_dir, steps_per_epoch, write=True):
         super().__init__()
         self.path, self.steps_per_epoch, self.write, self.rows = run_dir / "metrics.csv", steps_per_epoch, write, []
+        self.size = None  # of the file as this object left it, in bytes
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -52,14 +56,19 @@ class Metrics(keras.callbacks.Callback):
             logs["g_accuracy"] = 1 - logs["d_fake_accuracy"]
             self.rows.append({"epoch": epoch + 1, **{name: logs.get(name, "") for name in COLUMNS[1:]}})
         if self.write:
-            with replacing(self.path) as partial, open(partial, "w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.rows)
+            if self.path.exists() and self.path.stat().st_size == self.size:
+                with writing(self.path), open(self.path, "a", newline="") as file:
+                    csv.DictWriter(file, COLUMNS).writerow(self.rows[-1])
+            else:
+                with replacing(self.path) as partial, open(partial, "w", newline="") as file:
+                    writer = csv.DictWriter(file, COLUMNS)
+                    writer.writeheader()
+                    writer.writerows(self.rows)
+            self.size = self.path.stat().st_size
 
     def read(self):
         """The rows of the file, each a dict of strings; none if there is no file."""
-        return list(csv.DictReader(self.path.read_text(encoding="utf-8").splitlines())) if self.path.exists() else []
+        return list(csv.DictReader(whole_lines(self.path).splitlines())) if self.path.exists() else []
 
     def best_epoch(self):
         """The epoch of the lowest distance so far; the last epoch, if none was measured."""

@@ -163,7 +163,7 @@ def _epochs_of(experiment, data):
 def epochs_done(run_dir):
     """How many epochs stand in `metrics.csv`; 0 before it is there."""
     path = run_dir / "metrics.csv"
-    return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.exists() else 0
+    return max(0, path.read_text(encoding="utf-8").count("\n") - 1) if path.exists() else 0
 
 
 def _run_experiment(experiment, seed, data, folder):

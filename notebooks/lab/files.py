@@ -47,16 +47,10 @@ def epoch_of(path):
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Give a temporary name to write to, renamed to `path` when all is written: never half a file under `path`."""
-    partial = path.with_name(".partial-" + path.name)
+def writing(path):
+    """Say in the error of a write that fails which file it was, and what to do."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)  # of a process that was killed
-        yield partial
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+        yield
     except (OSError, importlib.import_module("tensorflow").errors.OpError) as error:  # only now: seconds
         reason = getattr(error, "strerror", None) or first_line(error).split("; ")[-1].split(" [Op:")[0]
         raise OSError(
@@ -64,8 +58,28 @@ def replacing(path):
             f"could not write {shown_path(path)}: {reason}. What was written before is intact. Make room or make the "
             "folder writable, or choose another run folder, and run again: it goes on from the last checkpoint"
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Give a temporary name to write to, renamed to `path` when all is written: never half a file under `path`."""
+    partial = path.with_name(".partial-" + path.name)
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove(partial)  # of a process that was killed
+            yield partial
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(partial, path)
     finally:
         remove(partial)
+
+
+def whole_lines(path):
+    """The text of a file to which lines are appended, without a last one that a kill or a full disk cut short."""
+    text = path.read_text(encoding="utf-8")
+    return text[:text.rfind("\n") + 1]
 
 
 def remove(path):

@@ -15,7 +15,7 @@ import dcgan_utils as dcgan
 from lab import callbacks as after_each_epoch
 from lab import compiling
 from lab.datasets import as_dataset, default_epochs
-from lab.files import plural, readable, replacing, shown_path, write_json
+from lab.files import plural, readable, replacing, shown_path, whole_lines, write_json
 from lab.measuring_net import Distance, MeasuringNet, load_measuring_net
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
 from lab.settings import agree_on_config, check_settings, describe, fingerprint, name_of
@@ -323,7 +323,7 @@ def load_history(run_dir):
     if not path.exists():
         raise FileNotFoundError(f"{shown_path(path)}: there is no such file; train a run into this folder first.")
     with readable(shown_path(path)):
-        history = pd.read_csv(path)
+        history = pd.read_csv(io.StringIO(whole_lines(path)))
         if not {"epoch", "d_loss", "frechet_distance"} <= set(history.columns):
             raise ValueError(f"its columns are {', '.join(map(str, history.columns[:6]))}; wanted one row an epoch")
     return history
