@@ -17,6 +17,7 @@ from lab import compiling
 from lab.datasets import as_dataset, default_epochs
 from lab.files import plural, readable, replacing, shown_path, whole_lines, write_json
 from lab.measuring_net import Distance, MeasuringNet, load_measuring_net
+from lab.net_configs import save_net
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
 from lab.settings import agree_on_config, check_settings, describe, fingerprint, name_of
 from lab.step_parts import EveryNth, WithPenalty, with_weight
@@ -100,7 +101,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
             "picture_every": int(picture_every), "measuring_net": net.name if net else None}
         pays = compiling.pays(epochs * math.ceil(count / batch_size))
-        config = agree_on_config(run_dir, settings, epochs, data, is_chief(), compiled, pays)
+        nets = {"generator": generator, "discriminator": discriminator}
+        config = agree_on_config(run_dir, settings, nets, epochs, data, is_chief(), compiled, pays)
         if config["compiled"] or not compiling.has_gpu():  # 7 % of a compiled step on an H100; else not measured
             tf.config.experimental.enable_op_determinism()
         run = _Run(generator, discriminator, data.images, run_dir, config, net, losses, penalty, epochs,
@@ -310,7 +312,7 @@ class _Run:
         best = self.averaged if best_epoch == epoch else self.best
         for name, net in (("generator.keras", best), ("generator_last.keras", self.averaged)):
             with replacing(self.run_dir / name) as partial:
-                net.save(partial)
+                save_net(net, partial)
         print(f"{shown_path(self.run_dir / 'generator.keras')}: the averaged generator of epoch {best_epoch}"
               + (", the best by Frechet distance" if self.distance and epoch else ""))
         if tracker:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from dcgan_utils import check_positive, check_share
 from lab.files import readable, shown_path, write_json
+from lab.net_configs import without_defaults
 
 
 def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, beta_1=0, beta_2=0, averaging=0, seed=0,
@@ -59,20 +60,44 @@ def name_of(function):
 
 
 def describe(model):
-    """What tells one architecture from another, whatever numbers Keras gave its layers."""
+    """What tells one architecture from another: what was set, whatever numbers Keras gave its layers."""
+    def bare(value):
+        if isinstance(value, dict):
+            left_out = ("name", "module", "registered_name", "build_config")
+            return {key: bare(item) for key, item in value.items() if key not in left_out}
+        return [bare(item) for item in value] if isinstance(value, list) else value
+
+    layers = json.dumps([keras.saving.serialize_keras_object(layer) for layer in model.layers], default=str)
+    asked = bare(without_defaults(json.loads(layers)))
+    return {"parameters": model.count_params(), "architecture": f"2-{_digest(asked)}"}
+
+
+def is_described(model, description, keras_version):
+    """Whether a run's config, written under this version of Keras, describes the model.
+
+    Without the 2, it has a digest of all that Keras wrote, as runs begun earlier have. Another version's tells
+    nothing, so that the number of parameters decides.
+    """
     def nameless(config):
         if isinstance(config, dict):
             return {key: nameless(value) for key, value in config.items() if key != "name"}
         return config
 
-    layers = [[type(layer).__name__, nameless(layer.get_config())] for layer in model.layers]
-    digest = hashlib.sha256(json.dumps(layers, sort_keys=True, default=str).encode()).hexdigest()
-    return {"parameters": model.count_params(), "architecture": digest[:16]}
+    if description["architecture"].startswith("2-"):
+        return description == describe(model)
+    whole = _digest([[type(layer).__name__, nameless(layer.get_config())] for layer in model.layers])
+    return (description["parameters"] == model.count_params()
+            and (description["architecture"] == whole or keras_version != keras.__version__))
 
 
-def agree_on_config(run_dir, settings, epochs, data, write, compiled, compiling_pays):
+def _digest(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def agree_on_config(run_dir, settings, nets, epochs, data, write, compiled, compiling_pays):
     """The run's config, kept in `config.json` if `write`; a ValueError for a run of other settings.
 
+    `nets` are the models that `settings` describes, by name.
     `compiled` None goes on as the run began, and begins a run as `compiling_pays` says.
     """
     path = run_dir / "config.json"
@@ -81,6 +106,9 @@ def agree_on_config(run_dir, settings, epochs, data, write, compiled, compiling_
     if path.exists():
         with readable(shown_path(path), "corrupt", "restore it, or choose another run folder"):
             config = {"compiled": False} | json.loads(path.read_text(encoding="utf-8"))
+            for name, net in nets.items():
+                if is_described(net, config["settings"][name], config["versions"]["keras"]):
+                    config["settings"][name] = settings[name]
             before = pd.json_normalize(config["settings"]).to_dict("records")[0] | {"compiled": config["compiled"]}
         now = pd.json_normalize(settings).to_dict("records")[0]
         now["compiled"] = config["compiled"] if compiled is None else compiled
