@@ -39,6 +39,16 @@ def test_is_skipped(): assert False
         versions.run_tests("/bin/true", "b", ["test_a.py"])
 
 
+@pytest.mark.long
+def test_a_run_is_passed_on_and_a_pair_that_cannot_go_on_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(versions, "HOME", tmp_path)
+    versions.pass_on({"one": versions.sys.executable, "another": versions.sys.executable})
+    assert capsys.readouterr().out.count("a run went on under 1 others") == 2
+    assert "going on after epoch 1" in (tmp_path / "another-run.log").read_text()
+    with pytest.raises(SystemExit, match="begun under one does not go on under another: see .*one-run.log"):
+        versions.pass_on({"one": versions.sys.executable, "another": "/bin/false"})
+
+
 def test_all_pairs_stand_in_the_table_and_everything_passed():
     table = rows(versions.TABLE)
     assert {*versions.PAIRS} <= {f"{line['tensorflow']}-{line['keras']}" for line in table}

@@ -2,7 +2,8 @@
 
 Each pair gets an environment of its own in `.venv-versions/`, 2 GB, which may be deleted afterwards. There the tests
 run that touch TensorFlow and Keras most, and notebooks 01 to 04 in smoke mode. The counts go into
-`tests/tested_versions.md`, a row for each pair. Some pairs only: `make versions PAIRS=2.19.0-3.8.0`.
+`tests/tested_versions.md`, a row for each pair. Before that, a run begun under each pair goes on under the others, which
+open its generator first. Some pairs only: `make versions PAIRS=2.19.0-3.8.0`.
 """
 
 import os
@@ -10,6 +11,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,7 +30,7 @@ PAIRS = {
 UNIT_TESTS = [f"tests/test_{name}.py"
               for name in ("dcgan_utils_data", "dcgan_utils_nets", "dcgan_utils_training", "dcgan_utils_pictures",
                            "files", "formats", "datasets", "measures", "measuring_net", "step_parts", "settings",
-                           "runs", "pictures", "diagnosis")]
+                           "net_configs", "runs", "pictures", "diagnosis")]
 NOTEBOOKS = [f".solved/{name}.ipynb" for name in ("01_data", "02_generator", "03_discriminator", "04_training")]
 SHOWN = ("tensorflow", "keras", "numpy", "pandas", "matplotlib", "pillow", "imageio", "scikit-learn", "wandb")
 HEADER = f"""\
@@ -85,6 +87,28 @@ def _pytest(python, name, arguments, environment):
     return count["tests"] - count["skipped"], count["failures"] + count["errors"]
 
 
+GO_ON = """
+import sys; sys.path.insert(0, "tests")
+from train_small import keras, train_small
+folder, epochs = sys.argv[1:]
+if int(epochs) > 1:
+    keras.models.load_model(folder + "/generator.keras")
+train_small(folder, int(epochs))
+"""
+
+
+def pass_on(pythons):
+    """Begin a run with each pair's Python and go on with it, an epoch each, with all others; stop where that fails."""
+    pairs = list(pythons)
+    for i, first in enumerate(pairs):
+        with tempfile.TemporaryDirectory() as folder, open(HOME / f"{first}-run.log", "w") as log:
+            for epoch, pair in enumerate(pairs[i:] + pairs[:i], 1):
+                command = [pythons[pair], "-c", GO_ON, folder, str(epoch)]
+                if subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode:
+                    sys.exit(f"a run begun under {first} does not go on under {pair}: see {log.name}")
+        print(f"{first}: a run went on under {len(pairs) - 1} others", flush=True)
+
+
 def row_of(python, tests, cells):
     """The pair's row of the table."""
     script = "import sys, platform; from importlib.metadata import version; " \
@@ -111,8 +135,9 @@ def _as_numbers(versions):
 def main(pairs):
     HOME.mkdir(exist_ok=True)
     subprocess.run([sys.executable, ROOT / "tests" / "tools" / "exercises.py"], check=True)
-    for pair in pairs or PAIRS:
-        python = set_up(pair)
+    pythons = {pair: set_up(pair) for pair in pairs or PAIRS}
+    pass_on(pythons)
+    for pair, python in pythons.items():
         tests = run_tests(python, f"{pair}-tests", UNIT_TESTS)
         cells = run_tests(python, f"{pair}-notebooks", ["--dist=loadfile", "--nbval-lax", "--nbval-cell-timeout=300",
                                                         *NOTEBOOKS], DCGAN_SMOKE="1", WANDB_MODE="offline")
