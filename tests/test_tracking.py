@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import HANG
+from lab import tracking
 from train_small import train_small
 
 SCRIPT = Path(__file__).with_name("train_small.py")
@@ -115,6 +116,67 @@ def test_wandb_missing_is_no_obstacle(tmp_path, quick_steps, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert len(train_small(tmp_path / "run", 2, tracking=True)) == 2
     assert "not tracked from here on" in capsys.readouterr().out
+
+
+@pytest.fixture
+def settings_files(tmp_path, monkeypatch):
+    """Where a mode may be saved, with wandb's own command or by hand, by the name of the place."""
+    import wandb
+    monkeypatch.setattr(tracking, "ROOT", tmp_path / "project")
+    for folder in ("project", "project/notebooks"):
+        (tmp_path / folder / "wandb").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project" / "notebooks")
+    wandb.teardown()  # it would remember the settings of another test
+    folders = {"notebooks": "project/notebooks/wandb", "project": "project/wandb", "user": "home"}
+    yield {place: tmp_path / folder / "settings" for place, folder in folders.items()}
+    wandb.teardown()
+
+
+@pytest.mark.parametrize("variable, saved, key, tried", [
+    (None, {"project": "disabled"}, True, []),
+    (None, {"user": "disabled"}, False, []),
+    (None, {"notebooks": "offline", "user": "disabled"}, True, ["offline"]),
+    (None, {"project": "offline"}, True, ["offline"]),
+    (None, {"project": "online"}, False, ["offline"]),  # `wandb enabled` takes `wandb disabled` back, no more
+    (None, {}, True, ["online", "offline"]),
+    ("", {}, False, ["offline"]),
+    ("offline", {"project": "disabled"}, True, ["offline"]),
+    (" Disabled", {}, True, []),
+    ("banana", {}, True, ["offline"]),
+    (None, {"notebooks": "banana"}, True, ["offline"])])
+def test_a_mode_is_honoured_wherever_it_was_set(settings_files, tmp_path, monkeypatch, capsys, variable, saved, key,
+                                                tried):
+    import wandb
+    for place, mode in saved.items():
+        settings_files[place].write_text(f"[default]\nmode = {mode}\n")
+    for name, value in (("WANDB_MODE", variable), ("WANDB_API_KEY", "0123456789" * 4 if key else None)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    modes = []
+
+    def init(mode, **options):
+        modes.append(mode)
+        raise RuntimeError("that is enough")
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracking.Tracker(tmp_path / "run", {"run_id": "abcd"}, "project", None)
+    assert modes == tried
+    lines = capsys.readouterr().out.splitlines()
+    assert tried or not lines
+    named = [line for line in lines if "is 'banana'; wanted one of online, offline, disabled" in line]
+    assert len(named) == ("banana" in str((variable, saved))) and all("recording offline" in line for line in named)
+
+
+def test_the_command_of_wandb_switches_off_and_a_bad_mode_is_named_and_records(settings_files, tmp_path, monkeypatch,
+                                                                              quick_steps, capsys):
+    subprocess.run([Path(sys.executable).with_name("wandb"), "disabled"], cwd=tmp_path / "project", check=True)
+    train_small(tmp_path / "run", 1, tracking=True)
+    assert not (tmp_path / "run" / "wandb").exists()
+    monkeypatch.setenv("WANDB_MODE", "banana")
+    train_small(tmp_path / "run", 2, tracking=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Weights & Biases" in line]
+    assert len(lines) == 2 and "WANDB_MODE is 'banana'" in lines[0] and "wandb sync" in lines[1]
+    assert len(offline_runs(tmp_path / "run")) == 1
 
 
 @pytest.mark.parametrize("options, mode", [({"tracking": False}, None), ({"tracking": True}, "disabled")])

@@ -1,5 +1,6 @@
 """Weights & Biases: the tracker of a run, online with a key, else offline; used by lab.runs (notebooks from 04 on)."""
 
+import configparser
 import contextlib
 import netrc
 import os
@@ -9,14 +10,16 @@ from pathlib import Path
 import imageio.v3 as imageio
 import keras
 
-from lab.files import first_line, grid_path, shown_path
+from lab.files import ROOT, first_line, grid_path, shown_path
+
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 
 
 class Tracker(keras.callbacks.Callback):
     """Weights & Biases, or nothing: whatever goes wrong with it ends in one line, never in an exception or a wait.
 
     Records the logs of each epoch, grids, the GIF and the generator; begins when it is made, by the run's `config`.
-    Nothing is recorded where `project` is None or `WANDB_MODE` says "disabled".
+    Nothing is recorded where `project` is None, or where `WANDB_MODE`, or else what `wandb disabled` saved, says so.
     """
 
     def __init__(self, run_dir, config, project, group):
@@ -27,8 +30,10 @@ class Tracker(keras.callbacks.Callback):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # reports would wait for a silent server at the end
         with self._guarded():
             import wandb
-            self.wandb = wandb
-            for mode in dict.fromkeys((os.environ.get("WANDB_MODE") or _wandb_mode(wandb), "offline")):
+            self.wandb, wanted = wandb, _wandb_mode(wandb)
+            if wanted == "disabled":
+                return
+            for mode in dict.fromkeys((wanted, "offline")):
                 try:
                     self.run = wandb.init(
                         project=project, group=group, dir=run_dir, mode=mode, id=config["run_id"], name=run_dir.name,
@@ -82,11 +87,41 @@ class Tracker(keras.callbacks.Callback):
 
 
 def _wandb_mode(wandb):
-    """"online" if there is a key in the environment, in wandb's settings or in .netrc; else "offline"."""
-    settings = wandb.setup().settings
-    if settings.api_key:
-        return "online"
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        if netrc.netrc(os.environ.get("NETRC")).authenticators(urllib.parse.urlsplit(settings.base_url).hostname):
-            return "online"
+    """`WANDB_MODE`, or else what `wandb disabled` or `wandb offline` saved, or else "online" if a key is found."""
+    asked = _known_mode("WANDB_MODE", os.environ.pop("WANDB_MODE", ""))
+    if asked:
+        os.environ["WANDB_MODE"] = asked  # with another spelling, wandb refuses whatever is asked of it
+    else:
+        asked = _known_mode(*_saved_mode(wandb))
+    if asked and (asked != "online" or "WANDB_MODE" in os.environ):
+        return asked
+    return "online" if _has_key(wandb.setup().settings) else "offline"
+
+
+def _known_mode(name, mode):
+    """The mode as wandb spells it, "" if there is none; "offline", with a line, for one that it does not know."""
+    if mode.strip().lower() in ("", *MODES):
+        return mode.strip().lower()
+    print(f"Weights & Biases: {name} is {mode!r}; wanted one of {', '.join(MODES)}; recording offline instead.")
     return "offline"
+
+
+def _saved_mode(wandb):
+    """The nearest settings file that has a mode, and the mode: of the working folder, the project or the user."""
+    settings, project = wandb.setup().settings, wandb.Settings(root_dir=str(ROOT))
+    for path in (settings.settings_workspace, project.settings_workspace, settings.settings_system):
+        parser = configparser.ConfigParser()
+        parser.read(path)
+        if parser.has_option("default", "mode"):
+            return f"mode in {shown_path(path)}", parser["default"]["mode"]
+    return "", ""
+
+
+def _has_key(settings):
+    """Whether there is a key in the environment, in wandb's settings or in .netrc."""
+    if settings.api_key:
+        return True
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        host = urllib.parse.urlsplit(settings.base_url).hostname
+        return bool(netrc.netrc(os.environ.get("NETRC")).authenticators(host))
+    return False
