@@ -94,6 +94,15 @@ def test_with_nowhere_to_fetch_from_the_first_cell_says_what_to_do(tmp_path, col
         run_alone(notebook_01(repository), tmp_path, colab=colab)
 
 
+def test_the_first_cell_sets_the_backends_whatever_the_shell_says(monkeypatch):
+    """`MPLBACKEND=Agg` would show no picture, `KERAS_BACKEND=jax` train nothing."""
+    monkeypatch.setattr(os, "environ", {**os.environ, "MPLBACKEND": "Agg", "KERAS_BACKEND": "jax"})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(ROOT / "notebooks")
+    exec(stamp.FIRST_CELL.format(address=""), {})
+    assert os.environ["KERAS_BACKEND"] == "tensorflow" and os.environ["MPLBACKEND"].endswith("backend_inline")
+
+
 def test_smoke_mode_leaves_outputs_alone(quick_steps, monkeypatch):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     before = sorted((ROOT / "outputs").iterdir())
