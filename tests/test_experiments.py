@@ -67,7 +67,7 @@ def test_unknown_settings_and_options_are_refused_and_the_legal_ones_named(setti
 
 def test_every_setting_that_is_legal_is_an_argument_of_train_or_of_the_nets():
     legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "tracking", "wandb_project",
-                                               "wandb_group", "callbacks"}
+                                               "wandb_group", "callbacks", "compiled"}
     assert experiments.SETTINGS == legal | {"generator", "discriminator", "build_generator", "build_discriminator"}
     experiment = tiny(losses=(hinge, minus_mean), penalty=minus_mean)
     assert experiment.arguments() == {"epochs": 2, "batch_size": 100, "picture_every": 1, "penalty": minus_mean,
