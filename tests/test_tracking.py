@@ -141,6 +141,7 @@ def settings_files(tmp_path, monkeypatch):
     (None, {}, True, ["online", "offline"]),
     ("", {}, False, ["offline"]),
     ("offline", {"project": "disabled"}, True, ["offline"]),
+    ("online", {}, False, ["online", "offline"]),
     (" Disabled", {}, True, []),
     ("banana", {}, True, ["offline"]),
     (None, {"notebooks": "banana"}, True, ["offline"])])
