@@ -1,9 +1,9 @@
 """Test the course with the oldest and the newest TensorFlow and Keras that it allows: `make versions`.
 
-Each pair gets an environment of its own in `.venv-versions/`, 2 GB, which may be deleted afterwards. There the tests
-run that touch TensorFlow and Keras most, and notebooks 01 to 04 in smoke mode. The counts go into
-`tests/tested_versions.md`, a row for each pair. Before that, a run begun under each pair goes on under the others, that
-open its generator first. Some pairs only: `make versions PAIRS=2.19.0-3.8.0`.
+Each pair gets an environment of its own in `.venv-versions/`, 2 GB, which may be deleted afterwards. A run begun under
+each pair goes on under the others, which open its generator first. Then the tests run that touch TensorFlow and Keras
+most, and notebooks 01 to 04 in smoke mode. The counts go into `tests/tested_versions.md`, a row for each pair. Some
+pairs only: `make versions PAIRS=2.19.0-3.8.0`.
 """
 
 import os
