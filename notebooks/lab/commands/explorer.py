@@ -20,7 +20,7 @@ import dcgan_utils as dcgan
 from lab.commands.arguments import given, run_name
 from lab.files import epoch_of, replacing, run_folder, shown_path
 from lab.runs import load_history
-from lab.settings import describe
+from lab.settings import is_described
 
 PARTS = Path(__file__).resolve().parent / "explorer"
 RUNTIME = ("tf-core.es2017.min.js", "tf-backend-cpu.es2017.min.js")
@@ -158,18 +158,18 @@ def load_discriminator(run_dir):
     if not newest:
         raise FileNotFoundError(f"{shown_path(run_dir)} has no checkpoint, which holds the discriminator; "
                                 "train the run first.")
-    settings = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["settings"]
+    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    settings = config["settings"]
     reader = tf.train.load_checkpoint(str(newest / "state"))
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
     for net in _candidates(values, settings):
-        if describe(net) == settings["discriminator"]:
+        if is_described(net, settings["discriminator"], config["versions"]["keras"]):
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
             return net, epoch_of(newest)
-    raise ValueError(f"the discriminator of {shown_path(run_dir)} was not made by build_discriminator (or by "
-                     "another version of Keras), so its weights cannot be read. The page shows runs of the course's "
-                     "own nets.")
+    raise ValueError(f"the discriminator of {shown_path(run_dir)} was not made by build_discriminator, so "
+                     "its weights cannot be read. The page shows runs of the course's own nets.")
 
 
 def _candidates(values, settings):

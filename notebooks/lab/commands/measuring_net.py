@@ -15,9 +15,12 @@ from lab.measuring_net import train_measuring_net
 
 
 def main(dataset, ship=""):
-    data = load_dataset(dataset)
-    held_out = load_dataset(dataset, split="test") if ship else None
-    net = train_measuring_net(data, held_out=held_out)
+    try:
+        data = load_dataset(dataset)
+        held_out = load_dataset(dataset, split="test") if ship else None
+        net = train_measuring_net(data, held_out=held_out)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
     print(f"{net.name}: {net.accuracy:.2%} of the held-out images right")
     if ship:
         folder = run_folder("measuring_nets")
