@@ -129,7 +129,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     elif path.exists():
         raise ValueError(f"{name}: cannot be loaded; give an .npz, .csv or .mat file or a folder of images.")
     elif path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f"{name}: there is no such file or folder (looked from {shown_path(Path.cwd())}).")
+        raise FileNotFoundError(f"{name}: there is no such file or folder as {path.absolute()}.")
     else:
         raise ValueError(f"unknown dataset {name!r}: known are {', '.join(map(repr, NAMED))}, or give the "
                          "path of an .npz, .csv or .mat file or of a folder of images.")
