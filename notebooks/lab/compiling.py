@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from lab.files import first_line
 
-PAYS_FROM = 2500  # steps; XLA compiles for 10 to 40 s, and an H100 saves 16 ms a step of the default nets
+PAYS_FROM = 900  # steps; on an H100 XLA compiled for 10 to 15 s and saved 16 ms a step of the default nets
 
 
 def has_gpu():
