@@ -6,6 +6,7 @@ must be there. `make train` itself is run in test_newcomer.py.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,14 +37,14 @@ def test_commands_are_found():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_do_what_the_makefile_says(used, command):
-    done = make(used, *([] if command in SHORT else ["-n"]), *command.split()[1:])
+    done = make(used, *([] if command in SHORT else ["-n"]), *shlex.split(command)[1:])
     assert done.returncode == 0, done.stdout + done.stderr
     if command in SHORT:
         return
     programs = re.findall(r"\.venv/bin/(\w+)", done.stdout)
     assert programs and all((used / ".venv" / "bin" / program).exists() for program in programs)
     assert all((used / script).is_file() for script in re.findall(r"(?:tests|notebooks)/[\w/]+\.\w+", done.stdout))
-    for name, value in re.findall(r"(\w+)=(\S+)", command):
+    for name, value in (word.split("=") for word in shlex.split(command) if "=" in word):
         assert value in done.stdout, f"{name} reaches nothing"
 
 
