@@ -63,7 +63,7 @@ class Doubled(keras.layers.Dense):
 def written(net):
     """What Keras writes about all layers but nets, whose own dtype it does not read."""
     layers = net._flatten_layers(include_self=False)
-    return json.dumps([layer.get_config() for layer in layers if not isinstance(layer, keras.Model)])
+    return json.dumps([layer.get_config() for layer in layers if not isinstance(layer, keras.Model)], sort_keys=True)
 
 
 @pytest.mark.parametrize("layers", [
@@ -104,12 +104,6 @@ noise = np.random.default_rng(0).standard_normal((16, generator.input_shape[-1])
 images = np.asarray(generator(noise, training=False))  # (16, height, width, channels), from -1 to 1
 pixels = np.rint((images + 1) * 127.5).astype("uint8")
 assert pixels.shape == (16, 16, 16, 1) and pixels.std() > 0
-try:
-    keras.models.load_model("discriminator.keras")
-except TypeError as error:
-    assert "MinibatchStatistics" in str(error)
-else:
-    raise AssertionError("it opened")
 import dcgan_utils
 keras.models.load_model("discriminator.keras")
 """
