@@ -107,7 +107,8 @@ def agree_on_config(run_dir, settings, nets, epochs, data, write, compiled, comp
         with readable(shown_path(path), "corrupt", "restore it, or choose another run folder"):
             config = {"compiled": False} | json.loads(path.read_text(encoding="utf-8"))
             for name, net in nets.items():
-                if is_described(net, config["settings"][name], config["versions"]["keras"]):
+                known = config["settings"][name]
+                if known != settings[name] and is_described(net, known, config["versions"]["keras"]):
                     config["settings"][name] = settings[name]
             before = pd.json_normalize(config["settings"]).to_dict("records")[0] | {"compiled": config["compiled"]}
         now = pd.json_normalize(settings).to_dict("records")[0]
