@@ -1,8 +1,7 @@
 """A DCGAN, shown whole: value ranges, two nets, losses, the train step, the loop, pictures. Copied alone, it trains.
 
 One section per notebook, 01 to 04, in their order. Images are uint8 arrays `(n, height, width, channels)` outside the
-nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated is 0. Importing this
-module does no work: nothing is seeded, downloaded or configured.
+nets and float32 in [-1, 1] inside them. The discriminator returns logits; real is 1, generated 0. Import does no work.
 """
 
 import itertools
@@ -78,24 +77,27 @@ def make_noise(count, latent_dim, *, seed, step=-1):
     return tf.random.stateless_normal([count, latent_dim], tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)]))
 
 
-def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinements=3, kernel_size=4,
+def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, hidden=128, width=16, refinements=3, kernel_size=4,
                     batch_norm=True, seed=0):
     """Noise to image: float32 `(n, latent_dim)`, standard normal, to float32 `(n, *image_shape)` in [-1, 1].
 
-    A dense layer makes the smallest feature map, transposed convolutions of stride 2 double it, and plain
-    convolutions at half the final size refine it. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+    Two dense layers make the smallest feature map, transposed convolutions of stride 2 double it, plain convolutions at
+    half the final size refine it. Radford et al. 2016, https://arxiv.org/abs/1511.06434, with the dense layers of Chen
+    et al. 2016, https://arxiv.org/abs/1606.03657.
 
     Args:
         image_shape: `(side, side, channels)`, see `check_image_shape`.
         latent_dim: length of a noise vector.
+        hidden: outputs of the first dense layer; None leaves it out.
         width: channels at half the final size; each halving of the side doubles them.
         refinements: plain 3 x 3 convolutions at half the final size, 1 or more.
         kernel_size: of the transposed convolutions, in pixels.
         batch_norm: normalise after every layer but the last.
-        seed: of the initial weights, drawn from N(0, 0.02).
+        seed: of the initial weights, N(0, 0.02).
     """
     start, doublings = check_image_shape(image_shape)
-    check_positive(latent_dim=latent_dim, width=width, refinements=refinements, kernel_size=kernel_size)
+    check_positive(latent_dim=latent_dim, hidden=1 if hidden is None else hidden, width=width,
+                   refinements=refinements, kernel_size=kernel_size)
     seeds = itertools.count(1000 * seed)
     layers = keras.layers
 
@@ -106,9 +108,11 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
         return ([layers.BatchNormalization(momentum=0.9)] if batch_norm else []) + [layers.ReLU()]
 
     channels = [width * 2 ** i for i in reversed(range(doublings))]
-    stack = [keras.Input((latent_dim,)),
-             layers.Dense(start * start * channels[0], use_bias=not batch_norm, kernel_initializer=initial()),
-             layers.Reshape((start, start, channels[0])), *activation()]
+    stack = [keras.Input((latent_dim,))]
+    if hidden:
+        stack += [layers.Dense(hidden, use_bias=not batch_norm, kernel_initializer=initial()), *activation()]
+    stack += [layers.Dense(start * start * channels[0], use_bias=not batch_norm, kernel_initializer=initial()),
+              layers.Reshape((start, start, channels[0])), *activation()]
     for count in channels[1:]:
         stack += [layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", use_bias=not batch_norm,
                                          kernel_initializer=initial()), *activation()]
@@ -126,10 +130,9 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, width=16, refinem
 class MinibatchStatistics(keras.layers.Layer):
     """Append a channel that says how much the images of a group differ from each other.
 
-    Float `(n, height, width, channels)` to `(n, height, width, channels + 1)`. The standard deviation over each
-    group of 4 images, averaged over places and channels, is one number a group. A generator that makes the same image
-    again and again shows in it. If n is no multiple of 4, the last group is filled up with the first images. After
-    Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3, in groups of 4 as in the authors' code.
+    Float `(n, height, width, channels)` to `(n, height, width, channels + 1)`: one number a group of 4 images, their
+    standard deviation, averaged over places and channels. If n is no multiple of 4, the last group is filled up with
+    the first images. After Karras et al. 2018, https://arxiv.org/abs/1710.10196, section 3, and the authors' code.
     """
 
     def call(self, inputs):
@@ -138,8 +141,7 @@ class MinibatchStatistics(keras.layers.Layer):
         filled = tf.concat([inputs, tf.gather(inputs, tf.range(count, 4 * groups) % count)], axis=0)
         grouped = tf.reshape(filled, tf.concat([[groups, 4], tf.shape(inputs)[1:]], axis=0))
         variance = tf.math.reduce_variance(tf.cast(grouped, keras.config.floatx()), axis=1)  # too small for float16
-        deviation = tf.sqrt(variance + 1e-8)
-        statistic = tf.repeat(tf.reduce_mean(deviation, axis=[1, 2, 3]), 4)[:count]
+        statistic = tf.repeat(tf.reduce_mean(tf.sqrt(variance + 1e-8), axis=[1, 2, 3]), 4)[:count]
         channel = tf.broadcast_to(statistic[:, None, None, None], [count, height, width, 1])
         return tf.concat([inputs, tf.cast(channel, inputs.dtype)], axis=-1)
 
@@ -154,31 +156,34 @@ def check_share(**values):
             raise ValueError(f"{name} is {value!r}; wanted a number from 0 to below 1.")
 
 
-def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, batch_norm=True,
+def build_discriminator(image_shape=(28, 28, 1), *, width=16, hidden=64, kernel_size=4, batch_norm=True,
                         minibatch_statistics=True, dropout=0.0, seed=0):
     """Image to verdict: float32 `(n, *image_shape)` in [-1, 1] to logits `(n, 1)`; above 0 means "real".
 
-    Convolutions of stride 2 halve the image to 4 to 7 pixels, then one plain convolution sees the features together
-    with `MinibatchStatistics`. After Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+    Convolutions of stride 2 halve the image to 4 to 7 pixels, a plain convolution sees the features together with
+    `MinibatchStatistics`, a dense layer sees all places together. After the papers of `build_generator`.
 
     Args:
         image_shape: `(side, side, channels)`, see `check_image_shape`.
         width: channels after the first convolution; each halving of the side doubles them.
+        hidden: outputs of the dense layer before the last; None leaves it out.
         kernel_size: of the strided convolutions, in pixels.
         batch_norm: normalise after every convolution but the first.
         minibatch_statistics: let it see how different the images of a batch are.
         dropout: share of activations dropped after each strided convolution, 0 to below 1.
-        seed: of the initial weights, drawn from N(0, 0.02), and of dropout.
+        seed: of the initial weights, N(0, 0.02), and of dropout.
     """
     _, halvings = check_image_shape(image_shape)
-    check_positive(width=width, kernel_size=kernel_size)
+    check_positive(width=width, hidden=1 if hidden is None else hidden, kernel_size=kernel_size)
     check_share(dropout=dropout)
     seeds = itertools.count(1000 * seed + 500)
     layers = keras.layers
 
+    def initial():
+        return keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
+
     def convolution(count, size, strides):
-        return layers.Conv2D(count, size, strides=strides, padding="same",
-                             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)))
+        return layers.Conv2D(count, size, strides=strides, padding="same", kernel_initializer=initial())
 
     def activation(normalise):
         return ([layers.BatchNormalization(momentum=0.9)] if normalise else []) + [layers.LeakyReLU(0.2)]
@@ -190,9 +195,10 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, kernel_size=4, bat
             stack += [layers.Dropout(dropout, seed=next(seeds))]
     if minibatch_statistics:
         stack += [MinibatchStatistics()]
-    stack += [convolution(width * 2 ** (halvings - 1), 3, 1), *activation(batch_norm), layers.Flatten(),
-              layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds)),
-                           dtype=keras.config.floatx())]
+    stack += [convolution(width * 2 ** (halvings - 1), 3, 1), *activation(batch_norm), layers.Flatten()]
+    if hidden:
+        stack += [layers.Dense(hidden, kernel_initializer=initial()), *activation(batch_norm)]
+    stack += [layers.Dense(1, kernel_initializer=initial(), dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="discriminator")
 
 
@@ -204,8 +210,8 @@ METRICS = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy", "d_real_mea
 def discriminator_loss(real_logits, fake_logits):
     """Binary cross-entropy of real images labelled 1 plus that of generated ones labelled 0: a scalar, in nats.
 
-    From logits `(n, 1)`. `-log D(x) - log(1 - D(G(z)))`, each averaged over its batch; 2 log 2 = 1.386 for a
-    discriminator that always says one half. Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
+    From logits `(n, 1)`: `-log D(x) - log(1 - D(G(z)))`, each averaged over its batch; 2 log 2 = 1.386 if D always says
+    one half. Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
     return (tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(real_logits), real_logits))
             + tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.zeros_like(fake_logits), fake_logits)))
@@ -214,8 +220,7 @@ def discriminator_loss(real_logits, fake_logits):
 def generator_loss(fake_logits):
     """Binary cross-entropy of generated images labelled 1, the non-saturating loss: a scalar, in nats.
 
-    From logits `(n, 1)`. `-log D(G(z))`, averaged; log 2 = 0.693 where the discriminator says one half. Goodfellow
-    et al. 2014, https://arxiv.org/abs/1406.2661, section 3.
+    From logits `(n, 1)`: `-log D(G(z))`, averaged; log 2 = 0.693 if D says one half. Goodfellow et al., section 3.
     """
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.ones_like(fake_logits), fake_logits))
 
@@ -348,10 +353,7 @@ def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callba
 # Pictures ------------------------------------------------------------------------------------------------------
 
 def run_in_batches(model, inputs, size=None):
-    """Output of a model in inference mode, an array; unlike its `predict`, it needs no other worker.
-
-    `size` of a batch is by default 500 inputs, and on a GPU, where each operation of a batch costs its launch, 2,500.
-    """
+    """Output of a model in inference mode, an array, in batches of `size`; by default 500 inputs, on a GPU 2,500."""
     size = size or (2500 if tf.config.list_physical_devices("GPU") else 500)
     return np.concatenate([model(inputs[i:i + size], training=False) for i in range(0, len(inputs), size)])
 
@@ -363,10 +365,10 @@ def generate_images(generator, count=10_000, *, seed=0):
 
 
 def _check_pictures(images):
-    if getattr(images, "dtype", None) != np.uint8 or images.ndim != 4 or images.size == 0:
-        found = f"{getattr(images, 'dtype', type(images).__name__)} of shape {getattr(images, 'shape', '?')}"
-        raise ValueError(f"images are {found}; wanted uint8 (n, height, width, channels), n at least 1; to_uint8 "
-                         "converts from [-1, 1].")
+    kind, shape = getattr(images, "dtype", type(images).__name__), getattr(images, "shape", ())
+    if kind != np.uint8 or len(shape) != 4 or 0 in shape:
+        raise ValueError(f"images are {kind} of shape {shape}; wanted uint8 (n, height, width, channels), n at least 1; "
+                         "to_uint8 converts from [-1, 1].")
 
 
 def make_grid(images, columns=8, padding=2):

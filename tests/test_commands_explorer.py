@@ -49,8 +49,8 @@ def test_page_of_a_run(run_and_nets):
     assert path == run_dir / "explorer.html" and "{{" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert page.count("<script") == page.count("</script>") == 3
     assert [step["op"] for step in content["generator"]] == [
-        "matMul", "reshape", "scaleAndShift", "relu", "conv2dTranspose", "scaleAndShift", "relu", "conv2d",
-        "scaleAndShift", "relu", "conv2dTranspose", "tanh"]
+        "matMul", "scaleAndShift", "relu", "matMul", "reshape", "scaleAndShift", "relu", "conv2dTranspose",
+        "scaleAndShift", "relu", "conv2d", "scaleAndShift", "relu", "conv2dTranspose", "tanh"]
     assert "minibatchStatistics" in [step["op"] for step in content["discriminator"]]
     assert (content["latentDim"], content["imageShape"]) == (8, [16, 16, 1])
     facts, history = dict(content["facts"]), runs.load_history(run_dir)
@@ -165,7 +165,7 @@ def test_discriminator_is_the_one_at_the_end_of_training(run_and_nets):
 
 @pytest.mark.parametrize("options", [
     {}, {"batch_norm": False}, {"minibatch_statistics": False}, {"dropout": 0.3}, {"width": 3, "kernel_size": 5},
-    {"batch_norm": False, "minibatch_statistics": False, "dropout": 0.25}])
+    {"hidden": None}, {"hidden": None, "batch_norm": False}, {"hidden": 5}, {"batch_norm": False, "minibatch_statistics": False, "dropout": 0.25}])
 def test_options_of_a_discriminator_are_seen_in_its_weights(options):
     net = dcgan.build_discriminator((32, 32, 3), seed=5, **options)
     settings = {"data": {"image_shape": [32, 32, 3]}, "seed": 5}

@@ -22,7 +22,7 @@ def weighted(model):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_generator_makes_images_in_tanh_range(shape):
     generator = dcgan.build_generator(shape, 8, width=4)
-    weighted(generator)[-1].kernel.assign(weighted(generator)[-1].kernel * 1e8)
+    weighted(generator)[-1].kernel.assign(weighted(generator)[-1].kernel * 1e12)
     made = generator(dcgan.make_noise(3, 8, seed=0), training=False)
     assert generator.input_shape == (None, 8) and generator.output_shape == (None, *shape)
     assert made.shape == (3, *shape) and made.dtype == tf.float32
@@ -37,9 +37,9 @@ def test_discriminator_gives_one_logit_an_image_and_does_not_squash_it(shape, ma
     assert discriminator.input_shape == (None, *shape)
     assert logits.shape == (5, 1) and logits.dtype == np.float32
     last = weighted(discriminator)[-1]
-    last.kernel.assign(last.kernel * -1e6)
+    last.kernel.assign(last.kernel * -1e9)
     scaled = discriminator(real, training=False).numpy()
-    np.testing.assert_allclose(scaled, -1e6 * logits, rtol=1e-3)
+    np.testing.assert_allclose(scaled, -1e9 * logits, rtol=1e-3)
     assert abs(scaled).max() > 1
 
 
@@ -50,8 +50,8 @@ def test_smallest_feature_map_doubles_to_the_side(side):
 
 
 def test_parameter_counts_of_the_default_nets():
-    latent, width, kernel = 64, 16, 4 * 4
-    dense = latent * 7 * 7 * (2 * width) + 4 * (2 * width)
+    latent, hidden, width, kernel = 64, 128, 16, 4 * 4
+    dense = latent * hidden + 4 * hidden + hidden * 7 * 7 * (2 * width) + 4 * (2 * width)
     up_to_14 = kernel * (2 * width) * width + 4 * width
     refine = 3 * (3 * 3 * width * width + 4 * width)
     up_to_28 = kernel * width * 1 + 1
@@ -60,11 +60,17 @@ def test_parameter_counts_of_the_default_nets():
     down_to_14 = kernel * 1 * width + width
     down_to_7 = kernel * width * (2 * width) + 2 * width + 4 * (2 * width)
     with_statistic = 3 * 3 * (2 * width + 1) * (2 * width) + 2 * width + 4 * (2 * width)
-    verdict = 7 * 7 * (2 * width) + 1
+    hidden = 64
+    verdict = 7 * 7 * (2 * width) * hidden + hidden + 4 * hidden + hidden + 1
     assert dcgan.build_discriminator().count_params() == down_to_14 + down_to_7 + with_statistic + verdict
 
 
 # Arguments
+
+def test_nets_without_their_hidden_layer_have_one_dense_layer():
+    for net in (dcgan.build_generator(hidden=None), dcgan.build_discriminator(hidden=None)):
+        assert sum(isinstance(layer, keras.layers.Dense) for layer in net.layers) == 1
+
 
 def test_dropout_acts_after_each_halving_in_training_only_and_follows_the_seed(make_images):
     nets = [dcgan.build_discriminator((32, 32, 1), width=4, dropout=0.5, seed=3) for _ in range(2)]

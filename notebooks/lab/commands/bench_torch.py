@@ -18,6 +18,7 @@ from torch.nn import functional
 from lab.commands import contestants
 
 LATENT_DIM, BATCH, WIDTH, SIDE = 64, 64, 16, 7
+HIDDEN = {"generator": 128, "discriminator": 64}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 VARIANTS = {name: (name, False) for name in LAYOUTS} | {"compiled": ("channels_last", True)}  # layout, torch.compile
 GRAPHS = {f"graph_{name}": name for name in LAYOUTS}  # on a GPU alone: the whole step as a CUDA graph
@@ -59,28 +60,33 @@ class MinibatchStatistics(InLayout):
         return torch.cat([x, channel.contiguous(memory_format=LAYOUTS[self.layout])], dim=1)
 
 
-def normalised(layer, channels, activation):
+def normalised(layer, channels, activation, batch_norm=nn.BatchNorm2d):
     """With Keras' epsilon; Keras' momentum of 0.9 is the 0.1 of PyTorch, which counts the other way round."""
-    return layer, nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1), activation
+    return layer, batch_norm(channels, eps=1e-3, momentum=0.1), activation
 
 
 def build_generator(layout):
-    dense = nn.Linear(LATENT_DIM, SIDE * SIDE * 2 * WIDTH, bias=False)
+    hidden = HIDDEN["generator"]
+    dense = nn.Linear(hidden, SIDE * SIDE * 2 * WIDTH, bias=False)
     refinements = [normalised(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), WIDTH, nn.ReLU(inplace=True))
                    for _ in range(3)]
     return nn.Sequential(
+        *normalised(nn.Linear(LATENT_DIM, hidden, bias=False), hidden, nn.ReLU(inplace=True), nn.BatchNorm1d),
         dense, *normalised(ToMap(layout), 2 * WIDTH, nn.ReLU(inplace=True)),
         *normalised(nn.ConvTranspose2d(2 * WIDTH, WIDTH, 4, 2, 1, bias=False), WIDTH, nn.ReLU(inplace=True)),
         *itertools.chain(*refinements), nn.ConvTranspose2d(WIDTH, 1, 4, 2, 1), nn.Tanh())
 
 
 def build_discriminator(layout):
+    hidden = HIDDEN["discriminator"]
     return nn.Sequential(
         nn.Conv2d(1, WIDTH, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True),
         *normalised(nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1), 2 * WIDTH, nn.LeakyReLU(0.2, inplace=True)),
         MinibatchStatistics(layout),
         *normalised(nn.Conv2d(2 * WIDTH + 1, 2 * WIDTH, 3, padding=1), 2 * WIDTH, nn.LeakyReLU(0.2, inplace=True)),
-        ToVector(layout), nn.Linear(SIDE * SIDE * 2 * WIDTH, 1))
+        ToVector(layout), *normalised(nn.Linear(SIDE * SIDE * 2 * WIDTH, hidden), hidden,
+                                      nn.LeakyReLU(0.2, inplace=True), nn.BatchNorm1d),
+        nn.Linear(hidden, 1))
 
 
 def weights_of(net):

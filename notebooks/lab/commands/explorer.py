@@ -177,12 +177,14 @@ def _candidates(values, settings):
     kernels = [value for value in values if value.ndim == 4]
     if len(kernels) < 2:
         return
+    dense = [value for value in values if value.ndim == 2]
     floats = [value for value in values if value.dtype.kind == "f"]
     shares = [0.0] if len(floats) == len(values) else np.arange(5, 100, 5) / 100  # dropout keeps a state
     for share in shares:
         yield dcgan.build_discriminator(
             settings["data"]["image_shape"], width=kernels[0].shape[-1], kernel_size=kernels[0].shape[0],
-            batch_norm=len(floats) > 2 * len(kernels) + 2,
+            hidden=dense[0].shape[-1] if len(dense) > 1 else None,
+            batch_norm=len(floats) > 2 * (len(kernels) + len(dense)),
             minibatch_statistics=kernels[-1].shape[2] > kernels[-2].shape[-1], dropout=float(share),
             seed=settings["seed"])
 
