@@ -66,8 +66,8 @@ def printed(notebook):
 
 # Form
 
-def test_notebooks_are_numbered_without_gaps():
-    assert NAMES and [name[:3] for name in NAMES] == [f"{i:02d}_" for i in range(1, len(NAMES) + 1)]
+def test_notebooks_are_numbered_from_00_without_gaps():
+    assert NAMES and [name[:3] for name in NAMES] == [f"{i:02d}_" for i in range(len(NAMES))]
 
 
 def test_notebook_is_valid(notebook):
@@ -83,8 +83,13 @@ def test_title_is_the_only_one_and_comes_first(notebook):
 
 def test_badge_and_first_cell_are_the_stamped_ones(path, notebook):
     assert stamp.badge(REPOSITORY, f"notebooks/{path.name}") in notebook.cells[0].source.splitlines()
-    address = f"https://github.com/{REPOSITORY}" if REPOSITORY else ""
-    assert cells(notebook, "code")[0].source == stamp.FIRST_CELL.format(address=address)
+    first = cells(notebook, "code")[0]
+    if path.name == stamp.STANDS_ALONE:
+        assert "dcgan_utils" not in first.source and "lab." not in first.source
+    else:
+        assert first.source == stamp.first_cell(REPOSITORY, f"notebooks/{path.name}")
+        assert first.source.startswith("# @title Set-up") and first.metadata == stamp.FOLDED
+        assert len(code_lines(first)) <= 15 and not first.outputs
     again = copy.deepcopy(notebook)
     stamp.stamp_notebook(again, REPOSITORY, f"notebooks/{path.name}")
     assert again == notebook
@@ -98,7 +103,69 @@ def test_parameters_are_one_tagged_cell_near_the_top(notebook):
 def test_cells_are_short_and_prose_keeps_up_with_code(notebook):
     lengths = [len(code_lines(cell)) for cell in cells(notebook, "code")]
     assert max(lengths) <= 40 and statistics.median(lengths) <= 12
-    assert len(re.findall(r"[^\W\d_]{2,}", markdown(notebook))) >= sum(lengths)
+    assert words(notebook) >= sum(lengths)
+
+
+# Clarity: notebooks 00 to 05 and 11, which everybody reads
+
+CLEAR = [path for path in PATHS if path.name[:2] in ("00", "01", "02", "03", "04", "05", "11")]
+LISTING = re.compile(r"\b(?:iterdir|glob|rglob|listdir|scandir|walk)\(|^!ls\b")
+
+
+def words(notebook):
+    return len(re.findall(r"[^\W\d_]{2,}", markdown(notebook)))
+
+
+def machinery(cell, first):
+    """How many code lines of a cell are set-up, Colab, imports, assertions outside a check, or listings of files."""
+    tags = cell.metadata.get("tags", [])
+    if first or "colab" in tags:
+        return len(code_lines(cell))
+    tree = ast.parse(as_python(cell.source))
+    kinds = (ast.Import, ast.ImportFrom) if "check" in tags else (ast.Import, ast.ImportFrom, ast.Assert)
+    found = {line for node in ast.walk(tree) if isinstance(node, kinds)
+             for line in range(node.lineno, node.end_lineno + 1)}
+    listings = {number for number, line in enumerate(cell.source.splitlines(), 1) if LISTING.search(line)}
+    return len(found | listings)
+
+
+def figures(path):
+    """Median and longest of the lengths of code cells, and the share of code lines that is machinery."""
+    code = cells(read(path), "code")
+    lengths = [len(code_lines(cell)) for cell in code]
+    first = path.name != stamp.STANDS_ALONE
+    share = sum(machinery(cell, first and i == 0) for i, cell in enumerate(code)) / sum(lengths)
+    return statistics.median(lengths), max(lengths), share
+
+
+@pytest.mark.parametrize("path", CLEAR, ids=[path.stem for path in CLEAR])
+def test_cells_are_short_and_about_their_subject(path):
+    median, longest, share = figures(path)
+    assert median <= 8 and longest <= 25 and share <= 0.12, f"{median} lines, {longest} lines, {share:.1%} machinery"
+
+
+def test_the_first_six_lessons_are_no_longer_than_they_were():
+    """13,991 words is what notebooks 01 to 05 had when 05 was not yet divided into 05 and 11."""
+    assert sum(words(read(path)) for path in CLEAR if path.name != stamp.STANDS_ALONE) <= 13_991
+
+
+def test_machinery_is_counted_line_by_line():
+    new = nbformat.v4.new_code_cell
+    source = """from math import (
+    pi,
+    tau,
+)
+
+!ls outputs
+files = sorted(folder.glob("*.png"))
+assert pi < tau, (
+    "circles")
+def area(r):
+    import math
+    return math.pi * r ** 2"""
+    assert machinery(new(source), first=False) == 9
+    assert machinery(new(source, metadata={"tags": ["check"]}), first=False) == 7
+    assert machinery(new(source), first=True) == machinery(new(source, metadata={"tags": ["colab"]}), False) == 11
 
 
 # Outputs
@@ -165,9 +232,14 @@ def without_docstrings(node):
     return ast.dump(node)
 
 
+def as_python(source):
+    """The source of a cell without the lines that are Jupyter's and not Python's."""
+    return re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.M)
+
+
 def definitions(source):
-    """Top-level functions and classes by name; lines that are Jupyter's and not Python's are left out."""
-    tree = ast.parse(re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.M))
+    """Top-level functions and classes by name."""
+    tree = ast.parse(as_python(source))
     return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
@@ -175,20 +247,22 @@ HOME = {name: (node, path.relative_to(path.parents[path.parent.name == "lab"]).a
         for path in HOMES for name, node in definitions(path.read_text(encoding="utf-8")).items() if name[0] != "_"}
 
 
-def test_definitions_equal_their_twins_in_a_module_and_say_so(notebook):
+def test_definitions_equal_their_twins_in_a_module_and_say_so(path, notebook):
+    """The notebook that stands alone need not say so."""
+    alone = path.name == stamp.STANDS_ALONE
     for cell in cells(notebook, "code"):
         shared = {name: node for name, node in definitions(cell.source).items() if name in HOME}
-        if shared or cell.source.startswith("# Also in "):
+        if shared and not alone or cell.source.startswith("# Also in "):
             assert shared, f"a mark, but nothing of a module below it:\n{cell.source}"
         for name, node in shared.items():
             twin, home = HOME[name]
-            assert cell.source.startswith(f"# Also in {home}\n"), f"{name} stands in {home}: mark the cell"
+            assert alone or cell.source.startswith(f"# Also in {home}\n"), f"{name} stands in {home}: mark the cell"
             assert without_docstrings(node) == without_docstrings(twin), f"{name} differs from that of {home}"
 
 
 def test_no_name_is_defined_in_two_notebooks():
     homes = {}
-    for path in PATHS:
+    for path in (path for path in PATHS if path.name != stamp.STANDS_ALONE):
         for name in {name for cell in cells(read(path), "code") for name in definitions(cell.source)}:
             homes.setdefault(name, []).append(path.name)
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
@@ -210,22 +284,36 @@ def test_stamping_sets_badges_address_and_pictures_and_back_restores_every_byte(
     paths = sorted((tmp_path / "notebooks").glob("*.ipynb"))
     stamp.main(tmp_path, "")
     plain = {path.name: markdown(read(path)) for path in paths}
-    for repository in ("jane/dcgan-course", "someone-else/gan.course_2"):
+    assert "Open in Colab" not in readme.read_text(encoding="utf-8")
+    for repository in ("jane/dcgan-course", "someone_else/gan.course_2"):
         stamp.main(tmp_path, repository)
         stamp.main(tmp_path)  # changes nothing
-        assert readme.read_text(encoding="utf-8").count(f"{repository}/blob/main/notebooks/") == len(NAMES)
-        for path in paths:
+        rows = re.findall(r"^\| <img .*", readme.read_text(encoding="utf-8"), flags=re.M)
+        assert len(rows) == len(NAMES) and all(row.count("|") == rows[0].count("|") for row in rows)
+        for path, row in zip(paths, rows):
+            address = f"{repository}/blob/main/notebooks/{path.name}"
             badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-                     f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{path.name})")
+                     f"(https://colab.research.google.com/github/{address})")
             pictures = f"](https://raw.githubusercontent.com/{repository}/main/outputs/"
             assert markdown(read(path)) == plain[path.name].replace(stamp.UNPUBLISHED, badge).replace(
                 "](../outputs/", pictures)
-            assert f'REPOSITORY = "https://github.com/{repository}"' in cells(read(path), "code")[0].source
+            assert row.count(badge) == 1 and row.count("Open in Colab") == 1
+            if path.name != stamp.STANDS_ALONE:
+                assert f'ADDRESS_ON_GITHUB = "https://github.com/{address}"' in cells(read(path), "code")[0].source
     stamp.main(tmp_path, REPOSITORY)
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in PATHS]
     assert readme.read_bytes() == (ROOT / "README.md").read_bytes()
     elsewhere = "[a paper](https://example.org/outputs/p.pdf)"
     assert stamp.stamp_text(elsewhere, "jane/course", "notebooks/01_data.ipynb") == elsewhere
+
+
+def test_the_notebook_that_stands_alone_keeps_its_first_cell():
+    new = nbformat.v4
+    text = f"# 0. Start here\n\n{stamp.UNPUBLISHED}\n\nWords."
+    notebook = new.new_notebook(cells=[new.new_markdown_cell(text), new.new_code_cell("import keras")])
+    stamp.stamp_notebook(notebook, "jane/course", f"notebooks/{stamp.STANDS_ALONE}")
+    assert notebook.cells[0].source.split("\n\n")[1] == stamp.badge("jane/course", f"notebooks/{stamp.STANDS_ALONE}")
+    assert notebook.cells[1].source == "import keras" and not notebook.cells[1].metadata
 
 
 def test_tidy_drops_what_changes_from_run_to_run_and_nothing_else():

@@ -1,9 +1,10 @@
 """Write where the course is published into the notebooks: `make stamp REPOSITORY=owner/name`.
 
 The owner and the name are kept in the file `.repository`; without an argument, what it says is stamped again. Every
-notebook begins with a title, a badge line and the same first code cell, which come from here; so do the cell tagged
-`colab` of notebooks with runs, and the badges in the README's table. Pictures of `outputs/` become absolute
-links, since Colab shows a notebook without its repository.
+notebook begins with a title and a badge line and, but for the one that stands alone, the same first code cell, which
+come from here; so do the cell tagged `colab` of notebooks with runs, and the badges in the README's table. Pictures of
+`outputs/` become absolute links, since Colab shows a notebook without its repository. On GitHub, the workflow `stamp`
+does it. A notebook that is not stamped works on Colab as well: its first code cell asks Colab where it came from.
 """
 
 import re
@@ -14,60 +15,39 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
 BRANCH = "main"
-UNPUBLISHED = "*Open in Colab: not published yet; the first code cell says what to set.*"
+UNPUBLISHED = "*Open in Colab: write `githubtocolab.com` for `github.com` in this notebook's address on GitHub.*"
+STANDS_ALONE = "00_start_here.ipynb"  # its first code cell is the course
 
-FIRST_CELL = '''\
-# Find dcgan_utils.py: in this notebook's repository or, on Colab, in a copy that this cell fetches.
-import os
-import subprocess
-import sys
-from pathlib import Path
+FIRST_CELL = r"""
+# @title Set-up: finds the course's files or, on Colab, fetches them from where this notebook was opened
+import contextlib, os, re, subprocess, sys
 
-REPOSITORY = "{address}"  # https://github.com/OWNER/NAME, where the course is published
-os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell or Keras' settings say
-os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # pictures appear in the notebook
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages off
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels on processors without AVX-512, too
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a GPU's memory as it is needed, not all at once
-if os.cpu_count() == 2:
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # two small operations at once beat one on both cores
-places = [Path.cwd(), Path.cwd().parent, Path.cwd() / "dcgan-course"]
-if not any((place / "dcgan_utils.py").exists() for place in places):
-    if "google.colab" not in sys.modules or not REPOSITORY:
-        raise FileNotFoundError("dcgan_utils.py is not here. Open this notebook from the notebooks/ folder of its "
-                                "repository; on Colab, set REPOSITORY in this cell to that repository's address.")
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, "dcgan-course"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-r", "dcgan-course/requirements.txt"], check=True)
-root = next(place for place in places if (place / "dcgan_utils.py").exists()).resolve()
-sys.path[:0] = [str(root), str(root / "notebooks")]  # dcgan_utils.py, and the folder lab'''
+ADDRESS_ON_GITHUB = ""  # @param {type:"string"}
+root = next((place for place in (".", "..") if os.path.exists(f"{place}/dcgan_utils.py")), "dcgan-course")
+if not os.path.exists(root):
+    said = subprocess.getoutput("curl -sm 5 http://$COLAB_JUPYTER_IP:9000/api/sessions").replace("%2F", "/")
+    with contextlib.suppress(Exception):
+        from google.colab import _message
+        said += str(_message.blocking_request("get_ipynb", timeout_sec=5)["ipynb"]["metadata"]["colab"])
+    found = re.search(r"(github\.com/[\w.-]+/[\w.-]+)/blob/([^:]+?)/notebooks/", said + ADDRESS_ON_GITHUB)
+    assert found and "google.colab" in sys.modules, "Open this in the course's folder, or set ADDRESS_ON_GITHUB."
+    subprocess.run(["git", "clone", "-q", "--depth=1", "-b", found[2], f"https://{found[1]}", root], check=True)
+sys.path[:0] = [os.path.abspath(root), os.path.abspath(f"{root}/notebooks")]
+from lab.setup import set_up
+set_up()""".lstrip()
+BADGE = r"\[!\[Open in Colab\]\([^)]*\)"  # as far as its link
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab, in JupyterLab
 
 COLAB_CELL = """\
-# On Colab only: runs kept on Google Drive, if you tick this; your W&B key; a word on the GPU. Elsewhere: nothing.
+from lab.colab import prepare_colab  # on Colab: runs on Google Drive, your W&B key, a word on the GPU; else nothing
 DRIVE = False  # @param {type:"boolean"}
-if "google.colab" in sys.modules:
-    import contextlib
-    import shutil
+prepare_colab(drive=DRIVE)"""
 
-    from google.colab import drive, userdata
 
-    if not tf.config.list_physical_devices("GPU"):
-        print("No GPU here. To get one: Runtime > Change runtime type > GPU; it comes with a new, empty machine.")
-    with contextlib.suppress(Exception):  # no such secret, or not for this notebook: runs are recorded offline
-        os.environ.setdefault("WANDB_API_KEY", userdata.get("WANDB_API_KEY"))
-    if DRIVE:
-        drive.mount("/content/drive")
-        here, kept = Path(dcgan.__file__).with_name("outputs"), Path("/content/drive/MyDrive/dcgan-course/outputs")
-        if not here.is_symlink():
-            kept.mkdir(parents=True, exist_ok=True)
-            for made in [*here.iterdir(), *here.glob("measuring_nets/*")]:
-                target = kept / made.relative_to(here)
-                if not target.exists():  # what Drive has already stays as it is
-                    partial = kept / f".partial-{made.name}"
-                    shutil.copytree(made, partial, dirs_exist_ok=True) if made.is_dir() else shutil.copy(made, partial)
-                    partial.rename(target)
-            here.rename(here.with_name("outputs-not-on-drive"))
-            here.symlink_to(kept)
-        print("Runs are kept on your Drive, in dcgan-course/outputs.")"""
+def first_cell(repository, path):
+    """The first code cell of the notebook `path`."""
+    address = f"https://github.com/{repository}/blob/{BRANCH}/{path}" if repository else ""
+    return FIRST_CELL.replace('""', f'"{address}"', 1)
 
 
 def badge(repository, path):
@@ -80,17 +60,18 @@ def badge(repository, path):
 
 def stamp_text(text, repository, path):
     """`text` with its badge line for `path` and its pictures' addresses set for `repository` ('' is unpublished)."""
-    text = re.sub(rf"{re.escape(UNPUBLISHED)}|\[!\[Open in Colab\]\([^)]*\)\]\([^)]*{re.escape(path)}\)",
-                  badge(repository, path), text)
+    text = re.sub(rf"^(\*Open in Colab: .*\*|{BADGE}\]\([^)]*{re.escape(path)}\))$", badge(repository, path), text,
+                  flags=re.M)
     base = f"https://raw.githubusercontent.com/{repository}/{BRANCH}/outputs/" if repository else "../outputs/"
     return re.sub(r"(?<=\]\()(\.\./|https://raw\.githubusercontent\.com/[^)]*/)outputs/", base, text)
 
 
 def stamp_readme(text, repository):
-    """The README with the badges of its table of notebooks set: the last column of each row that names a notebook."""
+    """The README with badges, or without, behind the words in each row of its table that names a notebook."""
     def row(match):
-        return f"{match[1]}{badge(repository, match[2]) if repository else '*not yet*'} |"
-    return re.sub(r"^(\| <img .*\]\((notebooks/\w+\.ipynb)\).* \| )[^|]* \|$", row, text, flags=re.M)
+        return match[1] + (f" {badge(repository, match[2])}" if repository else "")
+    return re.sub(rf"^(\| <img .*\]\((notebooks/\w+\.ipynb)\)[^|]*?)(?: {BADGE}\]\([^)]*\))?(?= \|)", row, text,
+                  flags=re.M)
 
 
 def stamp_notebook(notebook, repository, path):
@@ -100,13 +81,15 @@ def stamp_notebook(notebook, repository, path):
             cell.source = COLAB_CELL
         if cell.cell_type == "markdown":
             cell.source = stamp_text(cell.source, repository, path)
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    first.source = FIRST_CELL.format(address=f"https://github.com/{repository}" if repository else "")
+    if Path(path).name != STANDS_ALONE:
+        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        first.source = first_cell(repository, path)
+        first.metadata.update(FOLDED)
 
 
 def main(root=ROOT, repository=None):
     if repository is not None:
-        if not re.fullmatch(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+)?", repository):
+        if not re.fullmatch(r"([A-Za-z0-9_-]+/[A-Za-z0-9._-]+)?", repository):
             sys.exit(f"REPOSITORY is {repository!r}; wanted owner/name, such as jane/dcgan-course.")
         (root / ".repository").write_text(repository + "\n")
     repository = (root / ".repository").read_text().strip()
