@@ -27,6 +27,7 @@ CELLS = """() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(cel
     const all = selector => [...cell.querySelectorAll(selector)];
     return {
         code: cell.classList.contains('jp-CodeCell'),
+        folded: Boolean(cell.querySelector('.jp-InputPlaceholder')),
         prompt: cell.querySelector('.jp-InputPrompt')?.textContent.trim(),
         kinds: all('.jp-OutputArea-output').map(output => output.dataset.mimeType),
         text: all('.jp-OutputArea-output').map(output => output.textContent).join('\\n'),
@@ -73,8 +74,8 @@ class Lab:
         self.page.locator(".cm-line", has_text=re.compile(f"^{re.escape(new)}$")).wait_for()
 
     def start_all(self):
-        """Choose Run All Cells; the first cell has begun, or ended, on return."""
-        first = self.page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first
+        """Choose Run All Cells; the first cell that is not folded waits, runs, or has ended, on return."""
+        first = self.page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt:not(.jp-Placeholder-prompt)").first
         before = first.text_content()
         self.choose("Run", "Run All Cells")
         self.page.wait_for_function("([prompt, before]) => prompt.textContent !== before",
@@ -146,7 +147,10 @@ def test_run_all_shows_what_the_committed_notebook_shows(open_notebook, name):
 
     assert trouble(shown) == []
     prompts = [cell["prompt"] for cell in shown if cell["code"]]
-    assert prompts == [f"[{number}]:" for number in range(1, 1 + len(prompts))], "not all cells have run"
+    folded = [cell["folded"] for cell in shown if cell["code"]]
+    assert folded == [bool(cell.metadata.get("jupyter", {}).get("source_hidden")) for cell in saved
+                      if cell.cell_type == "code"] and folded[0]
+    assert prompts == ["" if hidden else f"[{number}]:" for number, hidden in enumerate(folded, 1)], "not all have run"
     assert [cell["code"] for cell in shown] == [cell.cell_type == "code" for cell in saved]
     for number, (cell, as_saved) in enumerate(zip(shown, saved)):
         if cell["code"]:
