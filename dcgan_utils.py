@@ -261,7 +261,7 @@ def make_train_step(generator, discriminator, generator_optimizer, discriminator
     return train_step
 
 
-def make_average(generator, averaged_generator, averaging=0.999):
+def make_average(generator, averaged_generator, averaging=0.9995):
     """Make `update(step)`, which lets a clone of the generator follow it, to be called after each step.
 
     All its weights, BatchNorm's statistics too, become `decay * own + (1 - decay) * generator's` with decay
@@ -322,7 +322,7 @@ def batches_of(epoch, count, batch_size, *, seed=0, at_a_time=16):
             first_step += len(indices)
 
 
-def train_loop(steps, generator, count, *, epochs, batch_size=64, seed=0, callbacks=(), initial_epoch=0, at_a_time=16):
+def train_loop(steps, generator, count, *, epochs, batch_size=32, seed=0, callbacks=(), initial_epoch=0, at_a_time=16):
     """Train for some epochs and tell Keras' callbacks: `on_train_begin()`, `on_epoch_end(epoch, logs)` and so on.
 
     Args:
@@ -367,8 +367,8 @@ def generate_images(generator, count=10_000, *, seed=0):
 def _check_pictures(images):
     kind, shape = getattr(images, "dtype", type(images).__name__), getattr(images, "shape", ())
     if kind != np.uint8 or len(shape) != 4 or 0 in shape:
-        raise ValueError(f"images are {kind} of shape {shape}; wanted uint8 (n, height, width, channels), n at least 1; "
-                         "to_uint8 converts from [-1, 1].")
+        raise ValueError(f"images are {kind} of shape {shape}; wanted uint8 (n, height, width, channels), n at least "
+                         "1; to_uint8 converts from [-1, 1].")
 
 
 def make_grid(images, columns=8, padding=2):
@@ -417,9 +417,8 @@ def plot_images(images, *, titles=None, columns=8, size=1.0, title=""):
         raise ValueError(f"there are {len(titles)} titles for {len(images)} images; wanted one for each, or None.")
     rows, lines = math.ceil(len(images) / columns), max(name.count("\n") + 1 for name in titles) if titles else 0
     height = rows * (size + (0.05 + 0.2 * lines if titles else 0)) + (0.3 if title else 0)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=(columns * size, height))
-    for axis in axes.flat:
-        axis.axis("off")
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", figsize=(columns * size, height),
+                                subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
     for axis, image, name in zip(axes.flat, images, titles or itertools.repeat("")):
         axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
         axis.set_title(name, fontsize=9)

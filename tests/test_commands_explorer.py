@@ -165,7 +165,8 @@ def test_discriminator_is_the_one_at_the_end_of_training(run_and_nets):
 
 @pytest.mark.parametrize("options", [
     {}, {"batch_norm": False}, {"minibatch_statistics": False}, {"dropout": 0.3}, {"width": 3, "kernel_size": 5},
-    {"hidden": None}, {"hidden": None, "batch_norm": False}, {"hidden": 5}, {"batch_norm": False, "minibatch_statistics": False, "dropout": 0.25}])
+    {"hidden": None}, {"hidden": None, "batch_norm": False}, {"hidden": 5},
+    {"batch_norm": False, "minibatch_statistics": False, "dropout": 0.25}])
 def test_options_of_a_discriminator_are_seen_in_its_weights(options):
     net = dcgan.build_discriminator((32, 32, 3), seed=5, **options)
     settings = {"data": {"image_shape": [32, 32, 3]}, "seed": 5}

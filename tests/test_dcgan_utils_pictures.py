@@ -96,7 +96,7 @@ def test_plot_images_shows_each_on_the_scale_from_0_to_255(channels):
     assert [int(picture.get_array().max()) for picture in shown] == [1, 2, 3, 4, 5]
     assert {picture.get_clim() for picture in shown} == {(0, 255)}
     assert [axis.get_title() for axis in figure.axes] == [*"abcde", ""] and figure.get_suptitle() == "Five"
-    assert not any(axis.axison for axis in figure.axes)
+    assert not any(axis.get_frame_on() or len(axis.get_xticks()) for axis in figure.axes)
 
 
 def test_plot_history_draws_every_curve_against_the_epochs(history):

@@ -24,8 +24,8 @@ from lab.step_parts import EveryNth, WithPenalty, with_weight
 from lab.tracking import Tracker
 
 
-def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=64, learning_rate=1.5e-3, beta_1=0.0,
-          beta_2=0.99, averaging=0.999, seed=0, generator_learning_rate=None,
+def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32, learning_rate=1e-3, beta_1=0.0,
+          beta_2=0.99, averaging=0.9995, seed=0, generator_learning_rate=None,
           losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
           discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, tracking=True,
           wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
@@ -154,7 +154,7 @@ def _locked(run_dir):
         yield
 
 
-def compose_step(generator, discriminator, optimizers, averaged, images, *, seed=0, averaging=0.999,
+def compose_step(generator, discriminator, optimizers, averaged, images, *, seed=0, averaging=0.9995,
                  losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
                  discriminator_every=1, compiled=None, give_up=print):
     """Notebook 04's train step with all that a run adds to it, on all replicas of the present strategy.

@@ -55,5 +55,12 @@ def whole_numbers(values, *names):
     return {name: int(values[name]) for name in names if name in values}
 
 
+def one_of(values, name, legal):
+    """`{name: value}` if it was given, one of `legal`."""
+    if name in values and values[name] not in legal:
+        sys.exit(f"{name} is {values[name]!r}; wanted {' or '.join(legal)}.")
+    return {name: values[name]} if name in values else {}
+
+
 def _path(text):
     return Path(os.path.abspath(Path(text).expanduser()))

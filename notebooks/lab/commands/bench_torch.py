@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from lab.commands import contestants
 
-LATENT_DIM, BATCH, WIDTH, SIDE = 64, 64, 16, 7
+LATENT_DIM, BATCH, WIDTH, SIDE = 64, 32, 16, 7
 HIDDEN = {"generator": 128, "discriminator": 64}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 VARIANTS = {name: (name, False) for name in LAYOUTS} | {"compiled": ("channels_last", True)}  # layout, torch.compile
@@ -139,7 +139,7 @@ class Trainer:
 
 
 def decay_at(number):
-    return min(0.999, (1 + number) / (10 + number))
+    return min(0.9995, (1 + number) / (10 + number))
 
 
 def from_keras(array, layout):
@@ -183,7 +183,7 @@ def check(path):
 
 
 def adam(parameters, **options):
-    return torch.optim.Adam(parameters, lr=1.5e-3, betas=(0.0, 0.99), eps=1e-7, fused=True, **options)
+    return torch.optim.Adam(parameters, lr=1e-3, betas=(0.0, 0.99), eps=1e-7, fused=True, **options)
 
 
 def inputs():

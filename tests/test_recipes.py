@@ -1,0 +1,38 @@
+"""The recipes of default runs: which one is chosen, and that the one for CPUs is what nothing said gives."""
+
+import inspect
+
+import pytest
+import tensorflow as tf
+
+import dcgan_utils as dcgan
+from lab import recipes, runs
+
+
+def defaults_of(function):
+    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+
+
+def test_recipe_for_cpus_is_what_builders_and_train_do_by_default():
+    recipe = dict(recipes.RECIPES["cpu"])
+    for net, build in (("generator", dcgan.build_generator), ("discriminator", dcgan.build_discriminator)):
+        options = recipe.pop(net)
+        assert options and options.items() <= defaults_of(build).items()
+    assert recipe and recipe.items() <= defaults_of(runs.train).items()
+
+
+def test_both_recipes_name_the_same_settings():
+    cpu, gpu = recipes.RECIPES["cpu"], recipes.RECIPES["gpu"]
+    assert cpu.keys() == gpu.keys() and all(cpu[net].keys() == gpu[net].keys() for net in ("generator", "discriminator"))
+
+
+@pytest.mark.parametrize("gpus, wanted", [([], "cpu"), (["GPU:0"], "gpu")])
+def test_recipe_follows_the_machine_unless_it_is_named(gpus, wanted, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else ["CPU:0"])
+    assert recipes.choose_recipe() == (wanted, recipes.RECIPES[wanted])
+    assert recipes.choose_recipe("gpu") == ("gpu", recipes.RECIPES["gpu"])
+
+
+def test_another_name_is_refused():
+    with pytest.raises(ValueError, match="recipe is 'tpu'; wanted cpu or gpu"):
+        recipes.choose_recipe("tpu")
