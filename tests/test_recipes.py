@@ -21,8 +21,8 @@ def test_recipe_for_cpus_is_what_builders_and_train_do_by_default():
     assert recipe and recipe.items() <= defaults_of(runs.train).items()
 
 
-def test_both_recipes_name_the_same_settings():
-    cpu, gpu = recipes.RECIPES["cpu"], recipes.RECIPES["gpu"]
+def test_recipes_of_both_devices_name_the_same_settings():
+    cpu, gpu, _ = recipes.RECIPES.values()
     assert cpu.keys() == gpu.keys() and all(cpu[net].keys() == gpu[net].keys() for net in ("generator", "discriminator"))
 
 
@@ -34,5 +34,5 @@ def test_recipe_follows_the_machine_unless_it_is_named(gpus, wanted, monkeypatch
 
 
 def test_another_name_is_refused():
-    with pytest.raises(ValueError, match="recipe is 'tpu'; wanted cpu or gpu"):
+    with pytest.raises(ValueError, match="recipe is 'tpu'; wanted one of cpu, gpu, first"):
         recipes.choose_recipe("tpu")

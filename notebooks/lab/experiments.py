@@ -52,8 +52,12 @@ class Experiment:
             _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
 
     def but(self, name, **changes):
-        """The same under another name with these changes; options of the nets are added to those that are set."""
-        options = {net: {**self.settings[net], **changes.get(net, {})} for net in ("generator", "discriminator")}
+        """The same under another name with these changes.
+
+        Options of a net are added to those that are set; another function to build it begins without any.
+        """
+        options = {net: {**({} if f"build_{net}" in changes else self.settings[net]), **changes.get(net, {})}
+                   for net in ("generator", "discriminator")}
         return Experiment(name, **{**self.settings, **changes, **options})
 
     def build(self, image_shape, seed):

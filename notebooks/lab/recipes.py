@@ -1,4 +1,4 @@
-"""The nets and settings of a default run: one recipe for CPU cores, one for a GPU; used from 04 on."""
+"""The nets and settings of runs: a recipe for CPU cores, one for a GPU, and the one that 06 to 10 began with."""
 
 from lab.compiling import has_gpu
 
@@ -9,16 +9,20 @@ RECIPES = {
     # a GPU takes hardly longer for wider nets, and as long for a step of 64 images as for one of 32
     "gpu": {"generator": {"width": 32, "hidden": 256}, "discriminator": {"width": 24, "hidden": 128},
             "batch_size": 64, "learning_rate": 1.5e-3},
+    # the default until nets had hidden layers; what notebooks 06 to 10 measure was measured with it
+    "first": {"generator": {"hidden": None}, "discriminator": {"hidden": None},
+              "batch_size": 64, "learning_rate": 1.5e-3, "averaging": 0.999},
 }
+FIRST = RECIPES["first"]
 
 
 def choose_recipe(name=""):
-    """A recipe by its name, "cpu" or "gpu", or by default the one for this machine: `(name, recipe)`.
+    """A recipe by its name, or by default the one for this machine's CPU or GPU: `(name, recipe)`.
 
     Any recipe runs on any machine. A recipe is a dict: options of `build_generator` under `generator`, of
     `build_discriminator` under `discriminator`, and arguments of `runs.train`.
     """
     name = name or ("gpu" if has_gpu() else "cpu")
     if name not in RECIPES:
-        raise ValueError(f"the recipe is {name!r}; wanted {' or '.join(RECIPES)}, or '' for this machine's.")
+        raise ValueError(f"the recipe is {name!r}; wanted one of {', '.join(RECIPES)}, or '' for this machine's.")
     return name, RECIPES[name]

@@ -80,7 +80,7 @@ def main(arguments):
         path = run_folder(run_name(values)) / NOTEBOOK.name
     except ValueError as error:
         sys.exit(str(error))
-    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", ("cpu", "gpu")),
+    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", ("cpu", "gpu", "first")),
                   "RUN": path.parent.name, "DATASET": dataset_of(values)}
     executed = execute(without_exercises(nbformat.read(NOTEBOOK, as_version=4)), parameters)
     del executed.metadata["papermill"]
