@@ -127,6 +127,19 @@ def test_nets_without_batch_norm_treat_each_image_by_itself(make_images):
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in generator.layers)
 
 
+def test_untrained_generator_is_flat_grey_in_use_and_grey_noise_in_training():
+    generator, noise = dcgan.build_generator(), dcgan.make_noise(64, 64, seed=0)
+    in_use, alone = generator(noise, training=False).numpy(), generator(noise[:1], training=False).numpy()
+    in_training = generator(noise, training=True).numpy()
+    np.testing.assert_allclose(in_use[:1], alone, atol=1e-7)
+    assert abs(in_use).max() < 0.01 < 0.05 < in_training.std() < 0.3 and abs(in_training.mean()) < 0.05
+
+
+def test_untrained_discriminator_is_undecided(make_images):
+    logits = dcgan.build_discriminator()(dcgan.to_model_range(make_images(16, 28)), training=False).numpy()
+    assert 0 < abs(logits).max() < 0.1
+
+
 # Minibatch statistics
 
 @pytest.mark.parametrize("groups", [
