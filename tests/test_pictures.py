@@ -60,6 +60,24 @@ def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):
         pictures.plot_epochs(tmp_path, [1])
 
 
+@pytest.mark.parametrize("steps, last, titles", [
+    ([16, 32, 512], 12, ["untrained", "step 16", "step 32", "step 512", "epoch 1", "epoch 5", "epoch 8", "epoch 12"]),
+    ([], 2, ["untrained", "epoch 1", "epoch 2"]), (range(3, 15), 3, ["untrained", *(f"step {i}" for i in range(3, 15)),
+                                                                     "epoch 1"])])
+def test_film_strip_goes_from_untrained_through_the_steps_to_the_last_epoch(steps, last, titles, tmp_path):
+    (tmp_path / "grids").mkdir()
+    names = [f"epoch_{epoch:04d}" for epoch in range(last + 1)] + [f"step_{step:04d}" for step in steps]
+    for level, name in enumerate(names):
+        imageio.imwrite(tmp_path / "grids" / f"{name}.png", np.full((66, 66), level, np.uint8))
+    figure = pictures.plot_film_strip(tmp_path, count=8)
+    shown = {axis.get_title(): axis.images[0].get_array() for axis in figure.axes if axis.images}
+    assert list(shown) == titles and {grid.shape for grid in shown.values()} == {(34, 34)}
+    for title, grid in shown.items():
+        kind, _, number = title.partition(" ")
+        name = f"epoch_{int(number or 0):04d}" if kind != "step" else f"step_{int(number):04d}"
+        assert grid.max() == names.index(name)
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_plot_architecture_names_every_shape_and_counts_the_parameters(which, make_nets):
     model = make_nets()[which]

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import math
 import os
 import re
 import shutil
@@ -82,9 +83,10 @@ def test_folder_holds_what_it_should_and_pictures_are_handed_over(recorded_run):
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {"config.json", "metrics.csv", "grids", "training.gif", "generator.keras", "generator_last.keras",
                      "checkpoints"}
-    grids = [f"epoch_{epoch:04d}.png" for epoch in (0, 2, 4, 6)]
-    assert [path.name for path in sorted((folder / "grids").iterdir())] == grids
-    assert pictures == [(name, True) for name in grids]
+    untrained, *grids = [f"epoch_{epoch:04d}.png" for epoch in (0, 2, 4, 6)]
+    early = ["step_0003.png", "step_0004.png"]  # the ends of calls before the first picture, at step 8
+    assert [path.name for path in sorted((folder / "grids").iterdir())] == [untrained, *grids, *early]
+    assert pictures == [(name, True) for name in (untrained, *early, *grids)]
     assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["epoch_0004", "epoch_0006"]
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["data"]["count"] == 200 and config["settings"]["seed"] == 0 and config["epochs"] == 6
@@ -129,6 +131,33 @@ def test_grids_follow_the_same_noise_and_change(whole_run):
     grids = [imageio.imread(whole_run / "grids" / f"epoch_{epoch:04d}.png") for epoch in (0, 6)]
     assert grids[0].shape == (8 * 18 + 2, 8 * 18 + 2) and (grids[0] != grids[1]).any()
     np.testing.assert_array_equal(grids[1], grid_of(whole_run / "generator_last.keras"))
+
+
+@pytest.mark.parametrize("count, every, at_a_time, steps", [
+    (60_000, 1, 16, [16, 32, 64, 128, 256, 512]), (60_000, 1, 67, [67, 134, 268, 536]), (60_000, 1, 1000, [937]),
+    (1000, 10, 16, [15, 16, 32, 64, 128]), (256, 39, 16, [4, 8, 16, 32, 64, 128]), (64, 1, 16, [])])
+def test_pictures_between_the_first_two_are_at_steps_on_a_logarithmic_scale(count, every, at_a_time, steps, tmp_path,
+                                                                            monkeypatch):
+    drawn = []
+    monkeypatch.setattr(callbacks.Pictures, "_draw", lambda self, path: drawn.append(path.name))
+    pictures = callbacks.Pictures(tmp_path, None, None, lambda epoch: epoch % every == 0, None, every,
+                                  math.ceil(count / 64))
+    for first_epoch in (0, every):  # and none where the run goes on
+        drawn.clear()
+        dcgan.train_loop(lambda indices, _: tf.zeros([len(indices), 6]), keras.Sequential(), count, at_a_time=at_a_time,
+                         initial_epoch=first_epoch, epochs=first_epoch + every, callbacks=[pictures])
+        expected = [f"step_{step:04d}.png" for step in steps] if first_epoch == 0 else []
+        assert drawn == [*expected, f"epoch_{first_epoch + every:04d}.png"]
+
+
+def test_pictures_before_the_first_epochs_change_nothing_else(whole_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks.Pictures, "on_train_batch_end", keras.callbacks.Callback.on_train_batch_end)
+    train_small(tmp_path / "run", 6)
+    assert not list((tmp_path / "run" / "grids").glob("step_*"))
+    assert metrics_without_seconds(tmp_path / "run") == metrics_without_seconds(whole_run)
+    ours, theirs = newest_variables(tmp_path / "run"), newest_variables(whole_run)
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
 def grid_of(path):
@@ -334,10 +363,21 @@ def test_gif_of_a_long_run_stays_small(tmp_path):
     for epoch in range(151):
         with files.replacing(files.grid_path(tmp_path, epoch)) as partial:
             imageio.imwrite(partial, np.full((9, 9), epoch, np.uint8))
-    callbacks.Pictures(tmp_path, None, None, None, None).assemble(150, 1, str)
+    callbacks.Pictures(tmp_path, None, None, None, None, 1, 900).assemble(150, str)
     assert len(list((tmp_path / "grids").iterdir())) == 151
     with Image.open(tmp_path / "training.gif") as gif:
         assert 40 <= gif.n_frames <= 61
+
+
+def test_gif_of_a_run_that_was_stopped_before_its_first_picture_holds_no_later_ones(tmp_path, quick_steps, monkeypatch):
+    shown = []
+    monkeypatch.setattr(callbacks, "save_gif", lambda _, path, captions: [shown.append(captions), path.touch()])
+    with monkeypatch.context() as patch:
+        stop_at_step(patch, 6, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train_small(tmp_path / "run", 4, measuring_net=False)
+    train_small(tmp_path / "run", 4, measuring_net=False)
+    assert shown == [["epoch 0"], ["epoch 0", "step 3", "step 4", "epoch 2", "epoch 4"]]
 
 
 def script_distances(patch, *distances):
@@ -438,7 +478,8 @@ def test_distances_are_printed_and_in_the_captions(tmp_path, quick_steps, monkey
     epochs = [line for line in printed.splitlines() if re.search(r"epoch +\d+ +d_loss", line)]
     assert [re.findall(r"distance ([\d.]+)", line) for line in epochs] == [[], ["30.50"], [], ["7.04"]]
     assert re.search(r"Frechet distance: measured 3 times, 0\.50 s each, [\d.]+% of the training time", printed)
-    assert captions == [["epoch 0   distance 61.3", "epoch 2   distance 30.5", "epoch 4   distance 7.0"]]
+    assert captions == [["epoch 0   distance 61.3", "step 3", "step 4", "epoch 2   distance 30.5",
+                         "epoch 4   distance 7.0"]]
     train_small(tmp_path / "run", 4)
     assert captions[1] == captions[0]
 

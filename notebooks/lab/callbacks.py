@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from dcgan_utils import METRICS, make_grid, save_gif, to_uint8
-from lab.files import epoch_of, first_line, grid_path, plural, replacing, shown_path, whole_lines, writing
+from lab.files import epoch_of, first_line, grid_path, plural, replacing, shown_path, step_grids, whole_lines, writing
 
 COLUMNS = ("epoch", "step", "seconds", *METRICS, "g_accuracy", "frechet_distance", "diversity")
 
@@ -90,32 +90,50 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class Pictures(keras.callbacks.Callback):
-    """Grids of the same noise in `grids/`, and the GIF of them."""
+    """Grids of the same noise in `grids/`, and the GIF of them.
 
-    def __init__(self, run_dir, generator, noise, due, on_picture):
+    After each epoch that is due, and before the `every`-th one at the end of each call in which the number of steps
+    passes a power of two: of calls of 16 steps, after 16, 32, 64 and so on.
+    """
+
+    def __init__(self, run_dir, generator, noise, due, on_picture, every, steps_per_epoch):
         super().__init__()
         self.run_dir, self.generator, self.noise, self.due, self.on_picture = run_dir, generator, noise, due, on_picture
+        self.every, self.steps_per_epoch = every, steps_per_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps = epoch * self.steps_per_epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        before, self.steps = self.steps, batch + 1
+        if self.steps < self.every * self.steps_per_epoch and self.steps.bit_length() > before.bit_length():
+            self._draw(grid_path(self.run_dir, self.steps, "step"))
 
     def on_epoch_end(self, epoch, logs=None):
         if self.due(epoch + 1):
-            grid = make_grid(to_uint8(self.generator(self.noise, training=False)))
-            with replacing(grid_path(self.run_dir, epoch + 1)) as partial:
-                imageio.imwrite(partial, grid.squeeze())
-            self.on_picture(grid_path(self.run_dir, epoch + 1))
+            self._draw(grid_path(self.run_dir, epoch + 1))
 
-    def assemble(self, last, every, caption):
-        """Write `training.gif`, at most 61 frames, as of an epoch; `caption(epoch)` stands above each."""
-        pictured = [*range(0, last, every), last]
+    def _draw(self, path):
+        grid = make_grid(to_uint8(self.generator(self.noise, training=False)))
+        with replacing(path) as partial:
+            imageio.imwrite(partial, grid.squeeze())
+        self.on_picture(path)
+
+    def assemble(self, last, caption):
+        """Write `training.gif`, at most 61 epochs of it, as of an epoch; `caption(epoch)` stands above each."""
+        pictured = [*range(0, last, self.every), last]
         stride = math.ceil((len(pictured) - 1) / 60) or 1
         shown = [*pictured[:-1:stride], last]
-        frames = [imageio.imread(grid_path(self.run_dir, epoch)) for epoch in shown]
+        frames = [(grid_path(self.run_dir, epoch), caption(epoch)) for epoch in shown]
+        frames[1:1] = [(path, f"step {step}") for step, path in step_grids(self.run_dir).items()
+                       if step < last * self.steps_per_epoch]
         with replacing(self.run_dir / "training.gif") as partial:
-            save_gif(frames, partial, captions=[caption(epoch) for epoch in shown])
+            save_gif([imageio.imread(path) for path, _ in frames], partial, captions=[text for _, text in frames])
         for path in (self.run_dir / "grids").glob("epoch_*.png"):  # the last one of a shorter run that went on
             if epoch_of(path) not in pictured:
                 path.unlink()
-        print(f"{shown_path(self.run_dir / 'training.gif')}: {len(shown)} frames, one every "
-              f"{plural(every * stride, 'epoch')}")
+        print(f"{shown_path(self.run_dir / 'training.gif')}: {len(frames)} frames, one every "
+              f"{plural(self.every * stride, 'epoch')}")
 
 
 class Checkpoints(keras.callbacks.Callback):

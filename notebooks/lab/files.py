@@ -36,13 +36,19 @@ def shown_path(path):
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else os.path.relpath(path)
 
 
-def grid_path(run_dir, epoch):
-    """Where a run keeps its grid of images after an epoch, 0 before training."""
-    return Path(run_dir) / "grids" / f"epoch_{epoch:04d}.png"
+def grid_path(run_dir, number, unit="epoch"):
+    """Where a run keeps its grid of images after an epoch, 0 before training, or after a step."""
+    return Path(run_dir) / "grids" / f"{unit}_{number:04d}.png"
+
+
+def step_grids(run_dir):
+    """The grids that a run drew after steps, before the first one after an epoch: a dict of paths by step, in order."""
+    return {step: grid_path(run_dir, step, "step")
+            for step in sorted(epoch_of(path) for path in (Path(run_dir) / "grids").glob("step_*.png"))}
 
 
 def epoch_of(path):
-    """The number in `epoch_0012` or `epoch_0012.png`."""
+    """The number in `epoch_0012` or `epoch_0012.png`, or in `step_0016.png`."""
     return int(path.stem.split("_")[1])
 
 

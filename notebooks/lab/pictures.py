@@ -1,7 +1,8 @@
-"""Figures: drawings of nets (02, 03), grids of epochs (04), grids and curves of many runs (from 06 on)."""
+"""Figures: drawings of nets (02, 03), film strips of a run (04), grids and curves of many runs (from 06 on)."""
 
 import itertools
 import math
+from pathlib import Path
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import numpy as np
 from dcgan_utils import plot_images
 from lab.callbacks import COLUMNS
 from lab.experiments import experiment_folder
-from lab.files import epoch_of, grid_path, readable, run_folder, shown_path
+from lab.files import epoch_of, grid_path, readable, run_folder, shown_path, step_grids
 from lab.runs import load_history
 
 
@@ -21,6 +22,29 @@ def plot_epochs(run_dir, epochs):
         with readable(shown_path(path)):
             grids.append(_read(path))
     return plot_images(np.stack(grids), titles=[f"epoch {epoch}" for epoch in epochs], columns=len(epochs), size=3.0)
+
+
+def plot_film_strip(run_dir, count=10):
+    """A figure of how a run learned: its grids from before training to the end, the first 4 x 4 images of each.
+
+    Of the epochs as many as fit beside the steps before them, from the first to the last, in two rows.
+    """
+    early = {f"step {step}": path for step, path in step_grids(run_dir).items()}
+    epochs = {epoch_of(path): path for path in sorted((Path(run_dir) / "grids").glob("epoch_*.png"))}
+    untrained, *trained = epochs
+    kept = np.linspace(0, len(trained) - 1, min(len(trained), max(1, count - 1 - len(early)))).round().astype(int)
+    frames = {"untrained": epochs[untrained], **early, **{f"epoch {trained[i]}": epochs[trained[i]] for i in kept}}
+    grids = []
+    for path in frames.values():
+        with readable(shown_path(path)):
+            grids.append(_first_tiles(_read(path)))
+    return plot_images(np.stack(grids), titles=list(frames), columns=math.ceil(len(grids) / 2), size=1.9)
+
+
+def _first_tiles(grid):
+    """The first 4 x 4 of the 8 x 8 images of a grid."""
+    side = (len(grid) - 2) // 2 + 2
+    return grid[:side, :side]
 
 
 def _read(path):
@@ -38,9 +62,7 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
     for row in results[results.seed == seed].itertuples():
         folder = experiment_folder(run_folder(group), row.experiment, seed) / "grids"
         with readable(shown_path(folder)):
-            grid = _read(max(folder.glob("epoch_*.png"), key=epoch_of))
-        side = (len(grid) - 2) // 2 + 2
-        grids.append(grid[:side, :side])
+            grids.append(_first_tiles(_read(max(folder.glob("epoch_*.png"), key=epoch_of))))
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
     if not grids:
         raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")

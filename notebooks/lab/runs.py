@@ -32,9 +32,10 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit.
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
-    onwards, `training.gif`, `generator.keras` (the averaged generator of the best epoch, by the Frechet distance that
-    is measured with every picture; of the last epoch, if it is not measured), `generator_last.keras` and `checkpoints/`
-    (the newest two). Training starts from the nets' present weights, so build new nets for a new run.
+    onwards, `grids/step_0016.png` and so on (whenever the steps pass a power of two, up to the first epoch with a
+    picture), `training.gif`, `generator.keras` (the averaged generator of the best epoch, by the Frechet distance that
+    is measured with each epoch's picture; of the last epoch, if it is not measured), `generator_last.keras` and
+    `checkpoints/` (the newest two). Training starts from the nets' present weights, so build new nets for a new run.
 
     Everything drawn at random depends on (seed, step) or (seed, epoch) alone, so a run that is cut off, even by
     `kill -9`, and called again with the same settings ends as one that was not. To that end TensorFlow's op determinism
@@ -216,7 +217,8 @@ class _Run:
         if net and count >= 10:
             self.distance = Distance(net, images, self.averaged, settings["seed"], self._due)
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
-        self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture)
+        self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture,
+                                                  self.every, self.steps_per_epoch)
         self.checkpoints = after_each_epoch.Checkpoints(
             run_dir, (generator, discriminator, self.averaged, self.best, *optimizers), self.metrics, self._due)
 
@@ -307,7 +309,7 @@ class _Run:
         """Write the GIF and the averaged generators as of `epoch`, the epoch of the newest checkpoint."""
         if not is_chief():
             return
-        self.pictures.assemble(epoch, self.every, self._caption)
+        self.pictures.assemble(epoch, self._caption)
         best_epoch = self.metrics.best_epoch()
         best = self.averaged if best_epoch == epoch else self.best
         for name, net in (("generator.keras", best), ("generator_last.keras", self.averaged)):
