@@ -1,0 +1,41 @@
+"""The trained generator that a notebook looks at: it loads what notebook 04 made, or makes it; used by 05 and 11."""
+
+import json
+
+import keras
+
+from dcgan_utils import build_discriminator, build_generator
+from lab import runs
+from lab.files import readable, run_folder, shown_path
+from lab.settings import fingerprint
+
+
+def load_or_train(run, data, *, seed=0):
+    """The generator of `outputs/<run>/`; without one there, the run is trained first, as notebook 04 does. Says which.
+
+    Args:
+        run: name of the run.
+        data: the `Dataset` that it was or will be trained on.
+        seed: of nets that have to be trained.
+
+    Returns:
+        A Keras model: the averaged generator of the run's best epoch.
+
+    Raises:
+        ValueError: the run was trained on other images than `data`.
+    """
+    run_dir = run_folder(run)
+    if (run_dir / "generator.keras").exists():
+        with readable(shown_path(run_dir / "config.json")):
+            config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+            trained_on, source = config["settings"]["data"], config["source"]
+        if trained_on != fingerprint(data):
+            raise ValueError(f"{shown_path(run_dir)} was trained on other images: {trained_on['count']:,} of {source}, "
+                             f"and here are {len(data.images):,} of {data.source}. Give RUN the name of a run of "
+                             "these images, or a new name, and it is trained.")
+        print(f"{shown_path(run_dir)}: found, trained on {trained_on['count']:,} images ({source})")
+    else:
+        print(f"{shown_path(run_dir)}: no generator there yet, so it is trained as in notebook 4")
+        nets = build_generator(data.image_shape, seed=seed), build_discriminator(data.image_shape, seed=seed)
+        runs.train(*nets, data, run_dir, batch_size=min(64, len(data.images)), seed=seed)
+    return keras.models.load_model(run_dir / "generator.keras")
