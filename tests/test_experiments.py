@@ -176,6 +176,13 @@ def test_measures_are_those_of_the_averaged_generator_of_the_last_epoch(whole_gr
         assert row[name] == pytest.approx(wanted[name], rel=1e-4, nan_ok=True), name
 
 
+def test_generator_of_a_run_is_the_saved_one(group):
+    loaded = experiments.load_generator("slow", 1)
+    saved = keras.models.load_model(group / "slow-seed1" / "generator.keras")
+    for one, two in zip(loaded.get_weights(), saved.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch):
     shares, handed_over = iter([[0.5, 0.5], [0.96, 0.04], [0.94, 0.06]]), []
     monkeypatch.setattr(runs, "train", lambda *_, **options: handed_over.append(options))

@@ -1,4 +1,4 @@
-"""Notebooks 01, 03, 04, 05 and 10 with as few images as people have: 10, 40, 65, and batches to suit."""
+"""Notebooks 01, 03, 04, 05, 10 and 11 with as few images as people have: 10, 40, 65, and batches to suit."""
 
 import nbformat
 import numpy as np
@@ -29,7 +29,7 @@ def execute(name, count, folder, **settings):
     *((name, count, {}) for name in ("01_data", "03_discriminator") for count in (10, 65)),
     ("10_scaling_out", 10, {"BATCH_SIZE": 4}),
     ("04_training", 10, {"BATCH_SIZE": 4, "RUN": "few"}), ("04_training", 65, {"RUN": "few"}),
-    ("05_evaluation", 40, {"RUN": "few"}), ("05_evaluation", 65, {"RUN": "few"})])
+    *((name, count, {"RUN": "few"}) for name in ("05_evaluation", "11_latent_space") for count in (40, 65))])
 def test_notebook_runs_with_few_images(tmp_path, monkeypatch, name, count, settings):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     execute(name, count, tmp_path, **settings)
@@ -40,7 +40,8 @@ def test_notebook_runs_with_few_images(tmp_path, monkeypatch, name, count, setti
     ("04_training", "batch_size is 64, but there are only 10 images; wanted at most 10"),
     ("08_svhn", "wanted 'svhn' or 'house_numbers_standin', which have test images"),
     ("10_scaling_out", "batch_size is 64, but there are only 10 images; wanted at most 10"),
-    ("05_evaluation", "a measuring net needs labels, of at least two classes with at least 10 images in each")])
+    *((name, "a measuring net needs labels, of at least two classes with at least 10 images in each")
+      for name in ("05_evaluation", "11_latent_space"))])
 def test_what_is_too_few_is_said_at_loading(tmp_path, monkeypatch, name, reason):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     with pytest.raises(CellExecutionError, match=reason) as error:

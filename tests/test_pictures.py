@@ -2,6 +2,7 @@
 
 import imageio.v3 as imageio
 import numpy as np
+import pandas as pd
 import pytest
 
 from lab import experiments, pictures, runs
@@ -86,3 +87,23 @@ def test_plot_architecture_names_every_shape_and_counts_the_parameters(which, ma
     shapes = {tuple(model.input_shape[1:])} | {tuple(layer.output.shape[1:]) for layer in model.layers}
     assert {" x ".join(map(str, shape)) for shape in shapes} <= set(texts)
     assert f"{model.count_params():,}" in figure.axes[0].get_title()
+
+
+def test_balls_reach_to_the_neighbour_and_titles_say_the_measures():
+    real, generated = np.array([[0.0, 0], [1, 0], [3, 0]]), np.array([[0.5, 0], [9, 0], [9.5, 0]])
+    figure = pictures.plot_balls(real, generated, neighbours=1)
+    assert [axis.get_title()[-4:] for axis in figure.axes] == ["0.33", "0.67", "0.67"]
+    radii = [[circle.radius for circle in axis.patches] for axis in figure.axes]
+    assert radii == [[1, 1, 2], [8.5, 0.5, 0.5], [1, 1, 2]]
+    assert [tuple(circle.center) for circle in figure.axes[1].patches] == [tuple(point) for point in generated]
+
+
+def test_table_shows_each_number_in_its_place_and_the_colour_of_worse():
+    values = pd.DataFrame({"a_b": [1.234, 2], "c": [3, 4000]}, index=["one", "two"])
+    axis, bar = pictures.plot_table(values, values - 3, title="which?", label="units").axes
+    assert {text.get_position(): text.get_text() for text in axis.texts} == {
+        (0, 0): "1.23", (1, 0): "3.00", (0, 1): "2.00", (1, 1): "4,000.00"}
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a b", "c"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["one", "two"]
+    np.testing.assert_array_equal(axis.images[0].get_array(), values - 3)
+    assert (axis.get_title(), bar.get_ylabel()) == ("which?", "units")

@@ -164,6 +164,11 @@ def _epochs_of(experiment, data):
     return experiment.settings.get("epochs") or default_epochs(len(data.images))
 
 
+def load_generator(name, seed, *, group="experiments"):
+    """The averaged generator of an experiment's run: of its best epoch, or, where none was measured, of the last."""
+    return keras.models.load_model(experiment_folder(run_folder(group), name, seed) / "generator.keras")
+
+
 def epochs_done(run_dir):
     """How many epochs stand in `metrics.csv`; 0 before it is there."""
     path = run_dir / "metrics.csv"

@@ -1,4 +1,4 @@
-"""Figures: drawings of nets (02, 03), film strips of a run (04), grids and curves of many runs (from 06 on)."""
+"""Figures: drawings of nets (02, 03), film strips of a run (04), measures (05), grids and curves of runs (from 06 on)."""
 
 import itertools
 import math
@@ -12,6 +12,7 @@ from dcgan_utils import plot_images
 from lab.callbacks import COLUMNS
 from lab.experiments import experiment_folder
 from lab.files import epoch_of, grid_path, readable, run_folder, shown_path, step_grids
+from lab.measures import manifold_scores
 from lab.runs import load_history
 
 
@@ -114,4 +115,35 @@ def plot_architecture(model):
     axis.set(xlim=(-0.7, 2 * len(stages) - 0.4), ylim=(-1.7, 1.5), aspect="equal")
     axis.axis("off")
     axis.set_title(f"{model.name}: {model.count_params():,} parameters")
+    return figure
+
+
+def plot_balls(real, generated, *, neighbours):
+    """A figure of what precision, recall and coverage count, of two sets of points in the plane, `(n, 2)` each."""
+    scores = manifold_scores(real, generated, neighbours=neighbours)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    for axis, name, centres, colour, question in zip(
+            axes, ("precision", "recall", "coverage"), (real, generated, real), ("tab:blue", "tab:orange", "tab:blue"),
+            ("orange points in a blue ball", "blue points in an orange ball", "blue balls with an orange point")):
+        radii = np.sort(np.linalg.norm(centres[:, None] - centres, axis=-1), axis=1)[:, neighbours]
+        for centre, radius in zip(centres, radii):
+            axis.add_patch(plt.Circle(centre, radius, color=colour, alpha=0.08))
+        axis.plot(*real.T, "o", color="tab:blue", markersize=4)
+        axis.plot(*generated.T, "o", color="tab:orange", markersize=4)
+        axis.set(title=f"{name}, {question}: {scores[name]:.2f}", aspect="equal", xlabel="feature 1")
+    axes[0].set_ylabel("feature 2")
+    return figure
+
+
+def plot_table(values, worse, *, title, label):
+    """A figure of a DataFrame's numbers on colours from `worse`, of the same shape: red above 0, blue below."""
+    figure, axis = plt.subplots(figsize=(9, 0.6 + 0.5 * len(values)), layout="constrained")
+    picture = axis.imshow(worse, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "black" if abs(worse.iloc[row, column]) < 2 else "white"
+        axis.text(column, row, f"{value:,.2f}", ha="center", va="center", color=colour)
+    axis.set_xticks(range(values.shape[1]), [name.replace("_", " ") for name in values.columns])
+    axis.set_yticks(range(len(values)), values.index)
+    axis.set_title(title)
+    figure.colorbar(picture, label=label)
     return figure

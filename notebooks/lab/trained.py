@@ -1,4 +1,4 @@
-"""The trained generator that a notebook looks at: it loads what notebook 04 made, or makes it; used by 05 and 11."""
+"""What a notebook needs trained: it is loaded where it was made before, else made, and says which; for 05 and 11."""
 
 import json
 
@@ -7,10 +7,11 @@ import keras
 from dcgan_utils import build_discriminator, build_generator
 from lab import runs
 from lab.files import readable, run_folder, shown_path
+from lab.measuring_net import load_measuring_net, train_measuring_net
 from lab.settings import fingerprint
 
 
-def load_or_train(run, data, *, seed=0):
+def load_or_train_generator(run, data, *, seed=0):
     """The generator of `outputs/<run>/`; without one there, the run is trained first, as notebook 04 does. Says which.
 
     Args:
@@ -39,3 +40,12 @@ def load_or_train(run, data, *, seed=0):
         nets = build_generator(data.image_shape, seed=seed), build_discriminator(data.image_shape, seed=seed)
         runs.train(*nets, data, run_dir, batch_size=min(64, len(data.images)), seed=seed)
     return keras.models.load_model(run_dir / "generator.keras")
+
+
+def load_or_train_measuring_net(data, *, held_out=None, seed=0):
+    """The `MeasuringNet` of `load_measuring_net`; where there is none, one is trained, see `train_measuring_net`."""
+    try:
+        return load_measuring_net(data)
+    except LookupError as reason:
+        print(f"{reason}\nTraining one.")
+        return train_measuring_net(data, held_out=held_out, seed=seed)
