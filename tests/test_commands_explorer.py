@@ -189,12 +189,12 @@ def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and
 # The notebook's sliders
 
 def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
-    generator, sources = make_nets((28, 28, 1))[0], {}
+    generator, sources, wanted = make_nets((28, 28, 1))[0], {}, ("def draw(", "def spherical(", "widgets.VBox(")
     for cell in nbformat.read(files.ROOT / "notebooks" / "11_latent_space.ipynb", as_version=4).cells:
-        sources |= {name: cell.source for name in ("def draw(", "def spherical(", "widgets.VBox(") if name in cell.source}
+        sources |= {name: cell.source for name in wanted if name in cell.source}
     place = {"np": np, "dcgan": dcgan, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
              "directions": explorer.principal_directions(generator)}
-    exec("\n".join(sources[name] for name in ("def draw(", "def spherical(", "widgets.VBox(")), place)
+    exec("\n".join(sources[name] for name in wanted), place)
 
     def shown():
         return imageio.imread(place["picture"].value, extension=".png")
