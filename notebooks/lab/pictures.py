@@ -121,17 +121,18 @@ def plot_architecture(model):
 def plot_balls(real, generated, *, neighbours):
     """A figure of what precision, recall and coverage count, of two sets of points in the plane, `(n, 2)` each."""
     scores = manifold_scores(real, generated, neighbours=neighbours)
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4.2), sharex=True, sharey=True, layout="constrained")
     for axis, name, centres, colour, question in zip(
             axes, ("precision", "recall", "coverage"), (real, generated, real), ("tab:blue", "tab:orange", "tab:blue"),
-            ("orange points in a blue ball", "blue points in an orange ball", "blue balls with an orange point")):
+            ("generated points in a real ball", "real points in a generated ball", "real balls with a generated one")):
         radii = np.sort(np.linalg.norm(centres[:, None] - centres, axis=-1), axis=1)[:, neighbours]
         for centre, radius in zip(centres, radii):
             axis.add_patch(plt.Circle(centre, radius, color=colour, alpha=0.08))
-        axis.plot(*real.T, "o", color="tab:blue", markersize=4)
-        axis.plot(*generated.T, "o", color="tab:orange", markersize=4)
-        axis.set(title=f"{name}, {question}: {scores[name]:.2f}", aspect="equal", xlabel="feature 1")
+        axis.plot(*real.T, "o", color="tab:blue", markersize=4, label="real")
+        axis.plot(*generated.T, "o", color="tab:orange", markersize=4, label="generated")
+        axis.set(title=f"{name}: {scores[name]:.2f}\n{question}", aspect="equal", xlabel="feature 1")
     axes[0].set_ylabel("feature 2")
+    axes[0].legend()
     return figure
 
 
