@@ -42,7 +42,8 @@ def test_config_that_cannot_be_read_is_named(quick_steps, make_images):
 
 def test_measuring_net_is_trained_once(monkeypatch, tmp_path, make_images, capsys):
     monkeypatch.setattr(measuring_net, "run_folder", lambda name: tmp_path / name)
-    data = datasets.Dataset(make_images(), np.arange(32) % 2, ("even", "odd"), "blobs")
+    labels = (np.arange(32) % 2).astype(np.uint8)
+    data = datasets.Dataset(make_images(), labels, ("even", "odd"), "blobs")
     first = trained.load_or_train_measuring_net(data)
     assert "Training one." in capsys.readouterr().out
     second = trained.load_or_train_measuring_net(data)
