@@ -15,8 +15,8 @@ from lab.commands import arguments, train
 from test_newcomer import make
 
 ODD = ["my images", "images/", "1", "~/x", "it's \"$5\" #2", "50% (a;b) & $(HOME) *"]
-GIVEN = {"train": ("DATASET", "RUN", "RECIPE", "EPOCHS", "BATCH_SIZE"), "explorer": ("RUN", "DATASET"), "gallery": ("RUNS",),
-         "measuring-net": ("DATASET", "SHIP")}
+GIVEN = {"train": ("DATASET", "RUN", "RECIPE", "EPOCHS", "BATCH_SIZE"), "explorer": ("RUN", "DATASET"),
+         "gallery": ("RUNS",), "measuring-net": ("DATASET", "SHIP")}
 
 
 @pytest.mark.parametrize("target", GIVEN)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab import recipes, runs
+from lab import datasets, recipes, runs
 
 
 def defaults_of(function):
@@ -18,12 +18,14 @@ def test_recipe_for_cpus_is_what_builders_and_train_do_by_default():
     for net, build in (("generator", dcgan.build_generator), ("discriminator", dcgan.build_discriminator)):
         options = recipe.pop(net)
         assert options and options.items() <= defaults_of(build).items()
+    assert recipe.pop("images_seen") == defaults_of(datasets.default_epochs)["images_seen"]
     assert recipe and recipe.items() <= defaults_of(runs.train).items()
 
 
 def test_recipes_of_both_devices_name_the_same_settings():
     cpu, gpu, _ = recipes.RECIPES.values()
-    assert cpu.keys() == gpu.keys() and all(cpu[net].keys() == gpu[net].keys() for net in ("generator", "discriminator"))
+    assert cpu.keys() == gpu.keys()
+    assert all(cpu[net].keys() == gpu[net].keys() for net in ("generator", "discriminator"))
 
 
 @pytest.mark.parametrize("gpus, wanted", [([], "cpu"), (["GPU:0"], "gpu")])

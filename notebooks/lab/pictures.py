@@ -1,4 +1,4 @@
-"""Figures: drawings of nets (02, 03), film strips of a run (04), measures (05), grids and curves of runs (from 06 on)."""
+"""Figures: drawings of nets (02, 03), film strips of a run (04), measures (05), grids and curves of runs (06 on)."""
 
 import itertools
 import math

@@ -5,22 +5,23 @@ from lab.compiling import has_gpu
 RECIPES = {
     # `train`'s and the builders' defaults
     "cpu": {"generator": {"width": 16, "hidden": 128}, "discriminator": {"width": 16, "hidden": 64},
-            "batch_size": 32, "learning_rate": 1e-3},
+            "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.9995, "images_seen": 600_000},
     # a GPU takes hardly longer for wider nets, and as long for a step of 64 images as for one of 32
     "gpu": {"generator": {"width": 32, "hidden": 256}, "discriminator": {"width": 24, "hidden": 128},
-            "batch_size": 64, "learning_rate": 1.5e-3},
+            "batch_size": 64, "learning_rate": 1.5e-3, "averaging": 0.9995, "images_seen": 1_500_000},
     # the default until nets had hidden layers; what notebooks 06 to 10 measure was measured with it
     "first": {"generator": {"hidden": None}, "discriminator": {"hidden": None},
-              "batch_size": 64, "learning_rate": 1.5e-3, "averaging": 0.999},
+              "batch_size": 64, "learning_rate": 1.5e-3, "averaging": 0.999, "images_seen": 600_000},
 }
-FIRST = RECIPES["first"]
+FIRST = {name: value for name, value in RECIPES["first"].items() if name != "images_seen"}  # for an `Experiment`
 
 
 def choose_recipe(name=""):
     """A recipe by its name, or by default the one for this machine's CPU or GPU: `(name, recipe)`.
 
     Any recipe runs on any machine. A recipe is a dict: options of `build_generator` under `generator`, of
-    `build_discriminator` under `discriminator`, and arguments of `runs.train`.
+    `build_discriminator` under `discriminator`, arguments of `runs.train`, and `images_seen`, how many images a run
+    sees if its epochs are not given, each as often as it is seen.
     """
     name = name or ("gpu" if has_gpu() else "cpu")
     if name not in RECIPES:

@@ -6,8 +6,10 @@ import keras
 
 from dcgan_utils import build_discriminator, build_generator
 from lab import runs
+from lab.datasets import default_epochs
 from lab.files import readable, run_folder, shown_path
 from lab.measuring_net import load_measuring_net, train_measuring_net
+from lab.recipes import choose_recipe
 from lab.settings import fingerprint
 
 
@@ -37,8 +39,12 @@ def load_or_train_generator(run, data, *, seed=0):
         print(f"{shown_path(run_dir)}: found, trained on {trained_on['count']:,} images ({source})")
     else:
         print(f"{shown_path(run_dir)}: no generator there yet, so it is trained as in notebook 4")
-        nets = build_generator(data.image_shape, seed=seed), build_discriminator(data.image_shape, seed=seed)
-        runs.train(*nets, data, run_dir, batch_size=min(64, len(data.images)), seed=seed)
+        _, recipe = choose_recipe()
+        nets = (build_generator(data.image_shape, seed=seed, **recipe["generator"]),
+                build_discriminator(data.image_shape, seed=seed, **recipe["discriminator"]))
+        runs.train(*nets, data, run_dir, epochs=default_epochs(len(data.images), recipe["images_seen"]),
+                   batch_size=min(recipe["batch_size"], len(data.images)), learning_rate=recipe["learning_rate"],
+                   averaging=recipe["averaging"], seed=seed)
     return keras.models.load_model(run_dir / "generator.keras")
 
 
