@@ -125,15 +125,16 @@ class Pictures(keras.callbacks.Callback):
         stride = math.ceil((len(pictured) - 1) / 60) or 1
         shown = [*pictured[:-1:stride], last]
         frames = [(grid_path(self.run_dir, epoch), caption(epoch)) for epoch in shown]
-        frames[1:1] = [(path, f"step {step}") for step, path in step_grids(self.run_dir).items()
-                       if step < last * self.steps_per_epoch]
+        early = [(path, f"step {step}") for step, path in step_grids(self.run_dir).items()
+                 if step < last * self.steps_per_epoch]
+        frames[1:1] = early
         with replacing(self.run_dir / "training.gif") as partial:
             save_gif([imageio.imread(path) for path, _ in frames], partial, captions=[text for _, text in frames])
         for path in (self.run_dir / "grids").glob("epoch_*.png"):  # the last one of a shorter run that went on
             if epoch_of(path) not in pictured:
                 path.unlink()
         print(f"{shown_path(self.run_dir / 'training.gif')}: {len(frames)} frames, one every "
-              f"{plural(self.every * stride, 'epoch')}")
+              f"{plural(self.every * stride, 'epoch')}" + (f" and {len(early)} before the first" if early else ""))
 
 
 class Checkpoints(keras.callbacks.Callback):
