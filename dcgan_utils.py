@@ -98,27 +98,23 @@ def build_generator(image_shape=(28, 28, 1), latent_dim=64, *, hidden=128, width
     start, doublings = check_image_shape(image_shape)
     check_positive(latent_dim=latent_dim, hidden=1 if hidden is None else hidden, width=width,
                    refinements=refinements, kernel_size=kernel_size)
-    seeds = itertools.count(1000 * seed)
-    layers = keras.layers
+    seeds, layers = itertools.count(1000 * seed), keras.layers
 
     def initial():
         return keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
 
-    def activation():
-        return ([layers.BatchNormalization(momentum=0.9)] if batch_norm else []) + [layers.ReLU()]
+    def block(layer, *sizes, **options):
+        weighted = layer(*sizes, use_bias=not batch_norm, kernel_initializer=initial(), **options)
+        return [weighted, *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []), layers.ReLU()]
 
-    channels = [width * 2 ** i for i in reversed(range(doublings))]
-    stack = [keras.Input((latent_dim,))]
-    if hidden:
-        stack += [layers.Dense(hidden, use_bias=not batch_norm, kernel_initializer=initial()), *activation()]
-    stack += [layers.Dense(start * start * channels[0], use_bias=not batch_norm, kernel_initializer=initial()),
-              layers.Reshape((start, start, channels[0])), *activation()]
-    for count in channels[1:]:
-        stack += [layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", use_bias=not batch_norm,
-                                         kernel_initializer=initial()), *activation()]
+    first, *others = [width * 2 ** i for i in reversed(range(doublings))]
+    stack = [keras.Input((latent_dim,)), *(block(layers.Dense, hidden) if hidden else [])]
+    dense, *normalised = block(layers.Dense, start * start * first)
+    stack += [dense, layers.Reshape((start, start, first)), *normalised]
+    for channels in others:
+        stack += block(layers.Conv2DTranspose, channels, kernel_size, strides=2, padding="same")
     for _ in range(refinements):
-        stack += [layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, kernel_initializer=initial()),
-                  *activation()]
+        stack += block(layers.Conv2D, width, 3, padding="same")
     stack += [layers.Conv2DTranspose(image_shape[-1], kernel_size, strides=2, padding="same", activation="tanh",
                                      kernel_initializer=initial(), dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="generator")
@@ -176,28 +172,23 @@ def build_discriminator(image_shape=(28, 28, 1), *, width=16, hidden=64, kernel_
     _, halvings = check_image_shape(image_shape)
     check_positive(width=width, hidden=1 if hidden is None else hidden, kernel_size=kernel_size)
     check_share(dropout=dropout)
-    seeds = itertools.count(1000 * seed + 500)
-    layers = keras.layers
+    seeds, layers = itertools.count(1000 * seed + 500), keras.layers
 
     def initial():
         return keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
 
-    def convolution(count, size, strides):
-        return layers.Conv2D(count, size, strides=strides, padding="same", kernel_initializer=initial())
-
-    def activation(normalise):
-        return ([layers.BatchNormalization(momentum=0.9)] if normalise else []) + [layers.LeakyReLU(0.2)]
+    def block(layer, *sizes, normalise=batch_norm, **options):
+        weighted = layer(*sizes, kernel_initializer=initial(), **options)
+        return [weighted, *([layers.BatchNormalization(momentum=0.9)] if normalise else []), layers.LeakyReLU(0.2)]
 
     stack = [keras.Input(image_shape)]
     for i in range(halvings):
-        stack += [convolution(width * 2 ** i, kernel_size, 2), *activation(batch_norm and i > 0)]
-        if dropout:
-            stack += [layers.Dropout(dropout, seed=next(seeds))]
-    if minibatch_statistics:
-        stack += [MinibatchStatistics()]
-    stack += [convolution(width * 2 ** (halvings - 1), 3, 1), *activation(batch_norm), layers.Flatten()]
-    if hidden:
-        stack += [layers.Dense(hidden, kernel_initializer=initial()), *activation(batch_norm)]
+        stack += block(layers.Conv2D, width * 2 ** i, kernel_size, strides=2, padding="same",
+                       normalise=batch_norm and i > 0)
+        stack += [layers.Dropout(dropout, seed=next(seeds))] if dropout else []
+    stack += [MinibatchStatistics()] if minibatch_statistics else []
+    stack += [*block(layers.Conv2D, width * 2 ** (halvings - 1), 3, padding="same"), layers.Flatten()]
+    stack += block(layers.Dense, hidden) if hidden else []
     stack += [layers.Dense(1, kernel_initializer=initial(), dtype=keras.config.floatx())]
     return keras.Sequential(stack, name="discriminator")
 

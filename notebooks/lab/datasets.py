@@ -151,7 +151,7 @@ def as_dataset(data):
     return data if isinstance(data, Dataset) else Dataset(data)
 
 
-def default_epochs(count, images_seen=600_000):
+def default_epochs(count, images_seen=500_000):
     """Epochs of `count` images that show `images_seen`: a small set trains as long as a large one; 2 in smoke mode."""
     return 2 if smoke_mode() else max(1, round(images_seen / count))
 

@@ -135,7 +135,7 @@ def train_measuring_net(data, *, held_out=None, seed=0, epochs=None):
         data, held_out = (dataclasses.replace(data, images=data.images[keep], labels=data.labels[keep])
                           for keep in (~kept_back, kept_back))
     model = build_measuring_net(data.image_shape, len(data.class_names), seed=seed)
-    _fit_measuring_net(model, data, seed, epochs or (1 if smoke_mode() else default_epochs(len(data.images))))
+    _fit_measuring_net(model, data, seed, epochs or (1 if smoke_mode() else default_epochs(len(data.images), 600_000)))
     guesses = model.predict(held_out.images, batch_size=500, verbose=0).argmax(axis=1)
     net = MeasuringNet(path.stem, model, data.class_names, float((guesses == held_out.labels).mean()))
     with replacing(path) as partial, open(partial, "wb") as file:
