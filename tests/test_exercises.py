@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from conftest import ROOT
 from exercises import exercises_of, main
 from lab.exercises import exercise
+from stamp import STANDS_ALONE
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOLUTION = """<!-- BEGIN SOLUTION -->
@@ -62,7 +63,10 @@ def test_a_learner_can_still_stop_it(stop):
 
 # In the notebooks
 
-@pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+WITH_EXERCISES = [path for path in PATHS if path.name != STANDS_ALONE]
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=[path.stem for path in WITH_EXERCISES])
 def test_exercises_of_a_notebook(path):
     notebook = nbformat.read(path, as_version=4)
     exercises = exercises_of(notebook)

@@ -54,6 +54,8 @@ def main(names):
                        resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
         tidy(notebook)
         nbformat.write(notebook, path)
+        for picture in (ROOT / "notebooks").glob("*.gif"):  # of the notebook that knows no other folder than its own
+            picture.replace(ROOT / "outputs" / picture.name)
         print(f"{time.time() - started:.0f} s")
 
 
