@@ -81,6 +81,12 @@ def test_best_epoch_is_that_of_the_lowest_distance_and_its_grid_is_shown(outputs
         assert np.array_equal(grid, imageio.imread(outputs / "small" / "grids" / f"epoch_{number:04d}.png"))
 
 
+def test_a_distance_that_compares_with_no_other_is_left_out(outputs):
+    change_history(outputs, frechet_distance=[None, 1.5, None, 7.5])
+    lines, _ = gallery.caption_and_grid(Panel("small", "Squares", "", comparable=False), outputs)
+    assert lines[3].startswith("no distance here") and "7.5" not in " ".join(lines)
+
+
 def test_gaps_are_named_with_the_command_that_fills_them(outputs, capsys):
     unfinished = outputs / "group" / "cut-off-seed0"
     shutil.copytree(outputs / "small", unfinished)  # without experiment.json, the last file that is written

@@ -29,22 +29,26 @@ FAILURES = NOTEBOOK.format("06_experiments")
 
 @dataclasses.dataclass
 class Panel:
-    """A run folder below `outputs/`, what is to be seen, the command that makes it, and the epoch shown."""
+    """A run folder below `outputs/`, what is to be seen, the command that makes it, and the epoch shown.
+
+    `comparable` is False where the run's distance cannot be compared with the others', so that it is left out.
+    """
 
     folder: str
     title: str
     command: str
     epoch: str = "last"  # or "best", by the distance in training
+    comparable: bool = True
 
 
 PANELS = (
     Panel("mnist", "Digits: MNIST", "make train"),
     Panel("fashion_mnist", "Clothes: Fashion-MNIST", "make train DATASET=fashion_mnist"),
-    Panel("colour/ours-seed0", "Colour: house numbers", NOTEBOOK.format("08_svhn")),
+    Panel("svhn", "Colour: house numbers, SVHN", "make train DATASET=svhn"),
     Panel("experiments/collapse-seed0", "Failure: mode collapse", FAILURES),
     Panel("experiments/collapse cured-seed0", "Its cure: minibatch statistics", FAILURES),
     Panel("experiments/overpowered-seed0", "Failure: the discriminator wins at once", FAILURES),
-    Panel("experiments/wrongly scaled-seed0", "Failure: images scaled from 0 to 1", FAILURES),
+    Panel("experiments/wrongly scaled-seed0", "Failure: images scaled from 0 to 1", FAILURES, comparable=False),
     Panel("experiments/late decay-seed0", "Before a late decay: its best epoch", FAILURES, "best"),
     Panel("experiments/late decay-seed0", "Failure: late decay, the last epoch", FAILURES),
 )
@@ -90,7 +94,9 @@ def caption_and_grid(panel, outputs):
     lines = [f"{settings['data']['count']:,} images of {height} x {width} x {channels}, {config['source']}",
              f"seed {settings['seed']}, epoch {epoch} of {config['epochs']}, weights: G {weights[0]}, D {weights[1]}",
              "changed: " + ", ".join(changed) if changed else "default settings"]
-    if epoch in distances:
+    if not panel.comparable:
+        lines.append("no distance here: these pixels have another range")
+    elif epoch in distances:
         floor = config["frechet_distance"]["real_against_real"]
         lines.append(f"Fréchet distance to these {distances[epoch]:.2f}, among these {floor:.2f} "
                      f"({settings['measuring_net']})")
