@@ -48,7 +48,7 @@ def test_caption_says_data_seed_epoch_what_was_changed_and_the_distance(outputs)
     assert title == "Squares"
     assert images.startswith("200 images of 16 x 16 x 1")
     assert training.startswith("seed 3, epoch 4 of 4, weights: G ")
-    assert changed == "changed: beta_1 0.25"
+    assert changed == "changed: batch_size 64, beta_1 0.25"
     measured = load_history(outputs / "small").frechet_distance.iloc[-1]
     assert distance.startswith(f"Fréchet distance to these {measured:.2f}, among these ")
     assert distance.endswith(" (untrained-0)")
@@ -57,7 +57,7 @@ def test_caption_says_data_seed_epoch_what_was_changed_and_the_distance(outputs)
 def test_default_settings_and_a_run_without_a_distance_are_called_so(outputs):
     path = outputs / "small" / "config.json"
     config = json.loads(path.read_text())
-    config["settings"]["beta_1"] = 0.0
+    config["settings"] |= {"beta_1": 0.0, "batch_size": 32}
     path.write_text(json.dumps(config))
     change_history(outputs, frechet_distance=None)
     gallery.main([Panel("small", "Squares", "make train", "best")], outputs)
@@ -70,7 +70,7 @@ def test_a_net_that_was_changed_in_an_experiment_is_in_its_caption(outputs):
     shutil.move(outputs / "small", outputs / "group" / "thin-seed3")
     (outputs / "group" / "thin-seed3" / "experiment.json").write_text(json.dumps({"settings": settings}))
     gallery.main([Panel("group/thin-seed3", "Thin", "notebook 6")], outputs)
-    assert "changed: beta_1 0.25, G: build_dense, D: width 2" in written(outputs)[0].splitlines()
+    assert "changed: batch_size 64, beta_1 0.25, G: build_dense, D: width 2" in written(outputs)[0].splitlines()
 
 
 def test_best_epoch_is_that_of_the_lowest_distance_and_its_grid_is_shown(outputs):

@@ -55,7 +55,7 @@ def test_other_names_are_fine(name):
     ({"learning_rat": 1}, r"'x': settings do not have 'learning_rat'; legal are averaging, batch_size, .*penalty"),
     ({"seed": 1}, "settings do not have 'seed'"), ({"run_dir": "x"}, "settings do not have 'run_dir'"),
     ({"generator": {"dropout": 0.1}}, "options of the generator do not have 'dropout'; legal are batch_norm, "
-                                      "kernel_size, latent_dim, refinements, width"),
+                                      "hidden, kernel_size, latent_dim, refinements, width"),
     ({"discriminator": {"with": 1, "widht": 2}}, "options of the discriminator do not have 'widht', 'with'; legal are"),
     ({"generator": {"seed": 1}}, "do not have 'seed'"), ({"discriminator": {"image_shape": 1}}, "not have 'image_sh")])
 def test_unknown_settings_and_options_are_refused_and_the_legal_ones_named(settings, words):
@@ -155,7 +155,7 @@ def test_folders_and_results_of_two_experiments_from_two_seeds(whole_group):
         assert (said["experiment"], said["seed"]) == (experiment, int(seed)) and trained["seed"] == int(seed)
         assert said["settings"]["epochs"] == 2 and said["settings"]["generator"] == {"latent_dim": 8, "width": 4}
         assert said["settings"]["data"] == trained["data"] and said["settings"]["data"]["count"] == 200
-        assert trained["learning_rate"] == (1e-5 if experiment == "slow" else 1.5e-3) and trained["batch_size"] == 100
+        assert trained["learning_rate"] == (1e-5 if experiment == "slow" else 1e-3) and trained["batch_size"] == 100
         assert said["images"] == 200 and said["diverged"] == "" and said["modes"] in (1, 2)
     assert results.frechet_distance.nunique() == 4, "every run from its own seed"
     assert set(results) == {
