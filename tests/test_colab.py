@@ -235,7 +235,7 @@ def test_each_parameter_is_a_form_field(path):
     notebook = nbformat.read(path, as_version=4)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     settings = [line for line in cell.source.splitlines() if not line.startswith("#")]
-    form_field = r"[A-Z_]+ = .+  # @param [{\[].+[}\]]"
+    form_field = r"[A-Z_\d]+ = .+  # @param [{\[].+[}\]]"
     assert settings and not [line for line in settings if not re.fullmatch(form_field, line)]
 
 
