@@ -31,10 +31,15 @@ def test_recipes_of_both_devices_name_the_same_settings():
 @pytest.mark.parametrize("gpus, wanted", [([], "cpu"), (["GPU:0"], "gpu")])
 def test_recipe_follows_the_machine_unless_it_is_named(gpus, wanted, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else ["CPU:0"])
-    assert recipes.choose_recipe() == (wanted, recipes.RECIPES[wanted])
-    assert recipes.choose_recipe("gpu") == ("gpu", recipes.RECIPES["gpu"])
+    assert recipes.choose_recipe("", (28, 28, 1)) == (wanted, recipes.RECIPES[wanted])
+    assert recipes.choose_recipe("gpu", (28, 28, 1)) == ("gpu", recipes.RECIPES["gpu"])
+
+
+def test_images_in_colour_keep_the_first_recipe_unless_another_is_named():
+    assert recipes.choose_recipe("", (32, 32, 3))[0] == "first"
+    assert recipes.choose_recipe("cpu", (32, 32, 3))[0] == "cpu"
 
 
 def test_another_name_is_refused():
     with pytest.raises(ValueError, match="recipe is 'tpu'; wanted one of cpu, gpu, first"):
-        recipes.choose_recipe("tpu")
+        recipes.choose_recipe("tpu", (28, 28, 1))

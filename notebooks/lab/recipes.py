@@ -1,4 +1,4 @@
-"""The nets and settings of runs: a recipe for CPU cores, one for a GPU, and the one that 06 to 10 began with."""
+"""The nets and settings of runs: a recipe for CPU cores, one for a GPU, one for colour, with which 06 to 10 began."""
 
 from lab.compiling import has_gpu
 
@@ -16,14 +16,15 @@ RECIPES = {
 FIRST = {name: value for name, value in RECIPES["first"].items() if name != "images_seen"}  # for an `Experiment`
 
 
-def choose_recipe(name=""):
-    """A recipe by its name, or by default the one for this machine's CPU or GPU: `(name, recipe)`.
+def choose_recipe(name, image_shape):
+    """A recipe by its name, or for '' the one for such images on this machine: `(name, recipe)`.
 
-    Any recipe runs on any machine. A recipe is a dict: options of `build_generator` under `generator`, of
-    `build_discriminator` under `discriminator`, arguments of `runs.train`, and `images_seen`, how many images a run
-    sees if its epochs are not given, each as often as it is seen.
+    For images in colour that is the first one: house numbers came out as blots by the other (one seed). Any recipe runs
+    on any machine. A recipe is a dict: options of `build_generator` under `generator`, of `build_discriminator` under
+    `discriminator`, arguments of `runs.train`, and `images_seen`, how many images a run sees if its epochs are not
+    given, each as often as it is seen.
     """
-    name = name or ("gpu" if has_gpu() else "cpu")
+    name = name or ("first" if image_shape[-1] == 3 else "gpu" if has_gpu() else "cpu")
     if name not in RECIPES:
         raise ValueError(f"the recipe is {name!r}; wanted one of {', '.join(RECIPES)}, or '' for this machine's.")
     return name, RECIPES[name]

@@ -39,7 +39,7 @@ def load_or_train_generator(run, data, *, seed=0):
         print(f"{shown_path(run_dir)}: found, trained on {trained_on['count']:,} images ({source})")
     else:
         print(f"{shown_path(run_dir)}: no generator there yet, so it is trained as in notebook 4")
-        _, recipe = choose_recipe()
+        _, recipe = choose_recipe("", data.image_shape)
         nets = (build_generator(data.image_shape, seed=seed, **recipe["generator"]),
                 build_discriminator(data.image_shape, seed=seed, **recipe["discriminator"]))
         runs.train(*nets, data, run_dir, epochs=default_epochs(len(data.images), recipe["images_seen"]),
