@@ -117,7 +117,7 @@ def test_train_runs_the_notebook_without_exercises_and_keeps_the_copy(course, wr
                                         f"{course}/k"], done.stdout + done.stderr
     copy = nbformat.read(course / "outputs" / "1" / "04_training.ipynb", as_version=4)
     assert [cell.execution_count for cell in copy.cells if "skip-execution" in cell.metadata.tags] == [None, None]
-    assert {path.name for path in (course / "outputs").iterdir()} == {"measuring_nets", "1"}
+    assert {path.name for path in (course / "outputs").iterdir()} == {"measuring_nets", "recipes.csv", "1"}
 
 
 @pytest.mark.parametrize("error, printed, hidden", [

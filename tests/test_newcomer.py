@@ -44,7 +44,7 @@ def test_make_train_trains_names_what_it_made_and_goes_on(course):
     made = done.stdout.splitlines()[-3:]
     assert made == [f"outputs/my run/{name}" for name in ("training.gif", "grids/epoch_0002.png", "generator.keras")]
     assert all((course / path).stat().st_size for path in [*made, "outputs/my run/04_training.ipynb"])
-    assert {path.name for path in (course / "outputs").iterdir()} == {"measuring_nets", "my run"}
+    assert {path.name for path in (course / "outputs").iterdir()} == {"measuring_nets", "recipes.csv", "my run"}
 
 
 @pytest.mark.long

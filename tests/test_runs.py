@@ -144,8 +144,9 @@ def test_pictures_between_the_first_two_are_at_steps_on_a_logarithmic_scale(coun
                                   math.ceil(count / 64))
     for first_epoch in (0, every):  # and none where the run goes on
         drawn.clear()
-        dcgan.train_loop(lambda indices, _: tf.zeros([len(indices), 6]), keras.Sequential(), count, at_a_time=at_a_time,
-                         initial_epoch=first_epoch, epochs=first_epoch + every, callbacks=[pictures])
+        dcgan.train_loop(lambda indices, _: tf.zeros([len(indices), 6]), keras.Sequential(), count, batch_size=64,
+                         at_a_time=at_a_time, initial_epoch=first_epoch, epochs=first_epoch + every,
+                         callbacks=[pictures])
         expected = [f"step_{step:04d}.png" for step in steps] if first_epoch == 0 else []
         assert drawn == [*expected, f"epoch_{first_epoch + every:04d}.png"]
 
@@ -221,7 +222,7 @@ def test_generator_has_a_rate_of_its_own_if_one_is_given(whole_run, tmp_path):
              for net, weights in zip(nets, before)]
     assert moved[0] < 1e-7 and moved[1] > 1e-3
     assert settings_of(tmp_path / "run")["generator_learning_rate"] == 1e-9
-    assert settings_of(whole_run)["generator_learning_rate"] == settings_of(whole_run)["learning_rate"] == 1.5e-3
+    assert settings_of(whole_run)["generator_learning_rate"] == settings_of(whole_run)["learning_rate"] == 1e-3
 
 
 def test_losses_penalty_and_measuring_net_are_in_the_config_by_name_and_others_are_refused(tmp_path):
@@ -354,7 +355,7 @@ def test_an_array_that_is_a_view_of_another_can_be_trained_on(tmp_path, quick_st
 
 
 def test_default_length_is_counted_in_images(monkeypatch):
-    assert [datasets.default_epochs(count) for count in (60_000, 5_000, 1_000_000)] == [10, 120, 1]
+    assert [datasets.default_epochs(count) for count in (60_000, 5_000, 1_000_000)] == [8, 100, 1]
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     assert datasets.default_epochs(5_000) == 2
 
