@@ -31,7 +31,7 @@ test-long: .venv/ready
 	@$(BIN)/python tests/tools/exercises.py long
 	@$(SMOKE) .solved
 
-# notebooks 01 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
+# notebooks 00 to 04 as a learner runs them, in JupyterLab; CHROMIUM=path names the browser if it is not found
 test-browser: .venv/browser-ready
 	@$(BIN)/python -m pytest -rP tests/browser
 

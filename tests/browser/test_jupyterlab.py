@@ -1,4 +1,4 @@
-"""Notebooks 01 to 04 in JupyterLab, as a learner runs them: opened, emptied, Run All, and looked at.
+"""Notebooks 00 to 04 in JupyterLab, as a learner runs them: opened, emptied, Run All, and looked at.
 
 All that was on the screen is kept as screenshots in `outputs/browser/`.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "outputs" / "browser"
-NOTEBOOKS = ["01_data", "02_generator", "03_discriminator", "04_training"]
+NOTEBOOKS = ["00_start_here", "01_data", "02_generator", "03_discriminator", "04_training"]
 MINUTE = 60_000  # milliseconds; the limits below are for a busy machine
 RICH = ("text/html", "image/gif", "image/png")  # more than text, in the order in which JupyterLab prefers them
 TROUBLE = {"application/vnd.jupyter.stderr", "application/vnd.jupyter.error"}  # warnings, and exceptions as well
@@ -161,7 +161,7 @@ def test_run_all_shows_what_the_committed_notebook_shows(open_notebook, name):
             assert "not yet" in cell["text"], f"cell {number}: an exercise is solved before it is begun"
     made = [image for cell in shown if cell["code"] for image in cell["images"]]
     assert sum(image["address"].startswith("data:image/png") for image in made) >= 4
-    if name == "04_training":
+    if name in ("00_start_here", "04_training"):
         assert [frames(image) > 1 for image in made if image["address"].startswith("data:image/gif")] == [True]
 
     assert shown[0]["images"], "no picture of the result at the top"
@@ -169,6 +169,21 @@ def test_run_all_shows_what_the_committed_notebook_shows(open_notebook, name):
     assert [text for cell in shown for text in cell["cut"]] == [], "wider than its place"
     broken = [text for cell in shown for text in cell["paragraphs"] if BROKEN_TEXT.search(text)]
     assert broken == [], "lists or code that the page does not show as such"
+
+
+def test_picture_is_drawn_anew_in_its_place_while_the_nets_train(open_notebook):
+    lab, saved = open_notebook("00_start_here")
+    number = next(number for number, cell in enumerate(saved) if "screen.update(" in cell.source)
+    lab.start_all()
+    picture, seen = lab.cell(number).locator("img"), set()
+    for _ in range(600):
+        picture.wait_for(timeout=3 * MINUTE)
+        seen.add(picture.get_attribute("src"))
+        if len(seen) == 5:
+            break
+        lab.page.wait_for_timeout(100)
+    assert len(seen) == 5 and picture.count() == 1
+    lab.wait_until_at_rest()
 
 
 def test_training_that_the_keyboard_interrupts_goes_on_from_its_checkpoint(open_notebook):
