@@ -37,7 +37,7 @@ def test_notebook_runs_with_few_images(tmp_path, monkeypatch, name, count, setti
 
 @pytest.mark.long
 @pytest.mark.parametrize("name, reason", [
-    ("04_training", "batch_size is 64, but there are only 10 images; wanted at most 10"),
+    ("04_training", "batch_size is 32, but there are only 10 images; wanted at most 10"),
     ("08_svhn", "wanted 'svhn' or 'house_numbers_standin', which have test images"),
     ("10_scaling_out", "batch_size is 64, but there are only 10 images; wanted at most 10"),
     *((name, "a measuring net needs labels, of at least two classes with at least 10 images in each")
