@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 import dcgan_utils as dcgan
@@ -85,6 +86,16 @@ def test_every_notebook_has_a_row_and_every_section_named_is_there():
 
 def test_readme_is_short():
     assert len(README.splitlines()) <= 130
+
+
+def test_distances_by_the_recipes_are_those_measured():
+    rows = pd.read_csv(ROOT / "outputs" / "recipes_compared.csv")
+    longest, clothes = rows.loc[rows[rows.data == "mnist"].epochs.idxmax()], rows[rows.data == "fashion_mnist"]
+    assert f"came to a distance of {longest.frechet_distance:.2f}" in README
+    clothes = clothes.set_index("recipe")
+    ours, before = clothes.frechet_distance["cpu"], clothes.frechet_distance["first"]
+    assert f"{ours:.1f} in place of {before:.1f}, with a lower recall" in README
+    assert clothes.recall["cpu"] < clothes.recall["first"]
 
 
 def test_code_in_the_readme_opens_a_generator(tmp_path):
