@@ -18,10 +18,7 @@ from lab.runs import load_history
 
 def plot_epochs(run_dir, epochs):
     """A figure of a run's grids of these epochs, side by side."""
-    grids = []
-    for path in (grid_path(run_dir, epoch) for epoch in epochs):
-        with readable(shown_path(path)):
-            grids.append(_read(path))
+    grids = [_grid(grid_path(run_dir, epoch)) for epoch in epochs]
     return plot_images(np.stack(grids), titles=[f"epoch {epoch}" for epoch in epochs], columns=len(epochs), size=3.0)
 
 
@@ -35,10 +32,7 @@ def plot_film_strip(run_dir, count=10):
     untrained, *trained = epochs
     kept = np.linspace(0, len(trained) - 1, min(len(trained), max(1, count - 1 - len(early)))).round().astype(int)
     frames = {"untrained": epochs[untrained], **early, **{f"epoch {trained[i]}": epochs[trained[i]] for i in kept}}
-    grids = []
-    for path in frames.values():
-        with readable(shown_path(path)):
-            grids.append(_first_tiles(_read(path)))
+    grids = [_first_tiles(_grid(path)) for path in frames.values()]
     return plot_images(np.stack(grids), titles=list(frames), columns=math.ceil(len(grids) / 2), size=1.9)
 
 
@@ -46,6 +40,12 @@ def _first_tiles(grid):
     """The first 4 x 4 of the 8 x 8 images of a grid."""
     side = (len(grid) - 2) // 2 + 2
     return grid[:side, :side]
+
+
+def _grid(path):
+    """A picture as `_read` gives it, or an error that names the file."""
+    with readable(shown_path(path)):
+        return _read(path)
 
 
 def _read(path):

@@ -6,7 +6,7 @@ RECIPES = {
     # `train`'s and the builders' defaults
     "cpu": {"generator": {"width": 16, "hidden": 128}, "discriminator": {"width": 16, "hidden": 64},
             "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.9995, "images_seen": 500_000},
-    # a GPU takes hardly longer for wider nets, and as long for a step of 64 images as for one of 32
+    # small nets wait for launches on a GPU, so width and larger batches should cost little there: not measured yet
     "gpu": {"generator": {"width": 32, "hidden": 256}, "discriminator": {"width": 24, "hidden": 128},
             "batch_size": 64, "learning_rate": 1.5e-3, "averaging": 0.9995, "images_seen": 1_500_000},
     # the default until nets had hidden layers; what notebooks 06 to 10 measure was measured with it

@@ -8,6 +8,7 @@ from pathlib import Path
 from lab.files import OUTPUTS
 
 KNOWN = ("mnist", "fashion_mnist", "svhn", "house_numbers_standin")  # `datasets.NAMED`, which takes seconds to import
+RECIPES = ("cpu", "gpu", "first")  # `recipes.RECIPES`, likewise
 
 
 def given(arguments):

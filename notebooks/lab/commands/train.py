@@ -13,7 +13,7 @@ import nbformat
 import papermill
 
 from lab.commands import STOPPED
-from lab.commands.arguments import dataset_of, given, one_of, run_name, whole_numbers
+from lab.commands.arguments import RECIPES, dataset_of, given, one_of, run_name, whole_numbers
 from lab.files import ROOT, replacing, run_folder
 
 NOTEBOOK = ROOT / "notebooks" / "04_training.ipynb"
@@ -80,7 +80,7 @@ def main(arguments):
         path = run_folder(run_name(values)) / NOTEBOOK.name
     except ValueError as error:
         sys.exit(str(error))
-    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", ("cpu", "gpu", "first")),
+    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", RECIPES),
                   "RUN": path.parent.name, "DATASET": dataset_of(values)}
     executed = execute(without_exercises(nbformat.read(NOTEBOOK, as_version=4)), parameters)
     del executed.metadata["papermill"]
