@@ -66,8 +66,8 @@ def test_unknown_settings_and_options_are_refused_and_the_legal_ones_named(setti
 
 
 def test_every_setting_that_is_legal_is_an_argument_of_train_or_of_the_nets():
-    legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "tracking", "wandb_project",
-                                               "wandb_group", "callbacks", "compiled"}
+    legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "reference", "tracking",
+                                               "wandb_project", "wandb_group", "callbacks", "compiled"}
     assert experiments.SETTINGS == legal | {"generator", "discriminator", "build_generator", "build_discriminator"}
     experiment = tiny(losses=(hinge, minus_mean), penalty=minus_mean)
     assert experiment.arguments() == {"epochs": 2, "batch_size": 100, "picture_every": 1, "penalty": minus_mean,
@@ -192,10 +192,10 @@ def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch)
     monkeypatch.setattr(experiments.Experiment, "arguments", lambda self: {})
     modes = []
     for seed in range(3):
-        experiments._run_experiment(tiny(), seed, datasets.as_dataset(small_data()), outputs)
+        experiments._run_experiment(tiny(), seed, datasets.as_dataset(small_data()), None, outputs)
         modes.append(json.loads((outputs / f"base-seed{seed}" / "experiment.json").read_text())["modes"])
     assert modes == [2, 1, 2]
-    assert handed_over == [{"seed": seed, "wandb_group": outputs.name} for seed in range(3)]
+    assert handed_over == [{"seed": seed, "wandb_group": outputs.name, "reference": None} for seed in range(3)]
 
 
 def test_measuring_net_that_was_trained_for_the_data_measures_them_and_the_experiments(
@@ -273,11 +273,23 @@ def test_an_experiment_that_diverges_is_recorded_and_the_others_still_run(output
     assert len(run(bad, tiny())) == 2
 
 
+def test_runs_are_measured_against_the_reference_where_one_is_given(outputs, monkeypatch):
+    measured = []
+    monkeypatch.setattr(experiments, "load_measuring_net", lambda data: small_measuring_net())
+    monkeypatch.setattr(runs, "load_measuring_net", lambda data: small_measuring_net())
+    monkeypatch.setattr(experiments, "evaluate", lambda net, features, real: measured.append(len(real)) or pd.Series(
+        {"frechet_distance": 1.0, "recall": 0.5}))
+    run(tiny(), reference=small_data(300))
+    assert measured == [300]
+    with pytest.raises(ValueError, match="holds a run named 'base' with other settings:\n  reference: .*, default now"):
+        run(tiny())
+
+
 def test_smoke_mode_trains_one_experiment_from_one_seed_for_two_epochs(outputs, monkeypatch):
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     monkeypatch.setattr(files, "_scratch_folder", lambda: SimpleNamespace(name=outputs))
     trained, parent = [], os.getpid()
-    monkeypatch.setattr(experiments, "_run_experiment", lambda experiment, seed, data, folder: trained.append(
+    monkeypatch.setattr(experiments, "_run_experiment", lambda experiment, seed, data, reference, folder: trained.append(
         (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], os.getpid())))
     results = run(tiny("a", epochs=9), tiny("b", epochs=9), tiny("c"), seeds=(3, 4), processes=None)
     assert trained == [("a-seed3", 2, parent)] and results.experiment.tolist() == ["a"]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab import experiments, pictures, runs
+from lab import comparisons, experiments, pictures, runs
 from train_small import finished_run
 
 
@@ -46,6 +46,21 @@ def test_grids_are_the_first_images_of_each_experiment_with_its_distance(group, 
     assert len(pictures.plot_grids(results, columns=1).axes) == 2
     with pytest.raises(ValueError, match=r"no run of seed 7 among the results; there are \[0, 1\]"):
         pictures.plot_grids(results, seed=7)
+
+
+def test_forest_shows_each_ratio_with_its_interval_and_its_seeds():
+    distances = {"base": [10, 11, 12], "far": [40, 45, 46], "alike": [10, 11.5, 11], "alone": [30.0]}
+    results = pd.DataFrame([{"experiment": name, "seed": seed, "frechet_distance": value, "recall": 0.5}
+                            for name, values in distances.items() for seed, value in enumerate(values)])
+    table = comparisons.compare_experiments(results, other_bases={"alone": "far", "far": "base"})
+    axis = pictures.plot_forest(table, results).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["far", "alike", "alone (beside far)"]
+    interval, ratio, seeds = axis.lines[:3]
+    np.testing.assert_allclose(interval.get_xdata(), table.loc["far", ["low", "high"]].astype(float))
+    np.testing.assert_allclose(ratio.get_xdata(), table.ratio["far"])
+    np.testing.assert_allclose(seeds.get_xdata(), [4, 45 / 11, 46 / 12])
+    assert [line.get_color() for line in axis.lines[:9:3]] == ["tab:red", "grey", "grey"]
+    assert axis.get_xscale() == "log"
 
 
 def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):

@@ -414,6 +414,20 @@ def test_distance_is_that_of_the_averaged_generator_at_its_epoch(whole_run):
     assert 0 < ruler.floor < known["before_training"]
 
 
+def test_distance_to_other_images_is_measured_where_they_are_given_and_stands_in_the_config(tmp_path):
+    reference = 255 - small_data(500)
+    history = train_small(tmp_path / "run", 1, reference=reference)
+    generator = keras.models.load_model(tmp_path / "run" / "generator_last.keras")
+    ruler = measuring_net.Distance(small_measuring_net(), reference, generator, 0)
+    assert ruler.count == 100 and history.frechet_distance[0] == pytest.approx(ruler.measure()[0], rel=1e-3)
+    assert settings_of(tmp_path / "run")["reference"]["count"] == 500
+    with pytest.raises(ValueError, match="reference.count: 500"):
+        train_small(tmp_path / "run", 2)
+    with pytest.raises(ValueError, match=r"reference has images of shape \(28, 28, 1\), the data have \(16, 16, 1\)"):
+        train_small(tmp_path / "other", 1, reference=np.zeros((50, 28, 28, 1), np.uint8))
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("later, best", [((20.0, 40.0), 1), ((9.0, 40.0), 3), ((11.0, 3.0), 4)])
 def test_best_epoch_before_or_after_a_resume(tmp_path, quick_steps, monkeypatch, capsys, later, best):
     folder = tmp_path / "run"

@@ -72,6 +72,11 @@ class Dataset:
             return {"all": len(self.images)}
         return dict(zip(self.class_names, np.bincount(self.labels, minlength=len(self.class_names)).tolist()))
 
+    def first(self, count):
+        """The first images, with their labels, as a `Dataset`."""
+        labels = None if self.labels is None else self.labels[:count]
+        return dataclasses.replace(self, images=self.images[:count], labels=labels)
+
 
 def load_dataset(name_or_path, *, image_size=32, split="train"):
     """Load images by name or from a file or folder: a `Dataset`; in smoke mode, 256 of its images, evenly spaced.

@@ -81,7 +81,7 @@ def _check_names(what, given, legal):
         raise ValueError(f"{what} do not have {', '.join(map(repr, unknown))}; legal are {', '.join(sorted(legal))}.")
 
 
-def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", processes=None):
+def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", reference=None, processes=None):
     """Train every `Experiment` from every seed and measure 5,000 images of each; what is finished is not done again.
 
     The runs go side by side, see `side_by_side`. Run folders are `outputs/<group>/<name>-seed<seed>/`, and the runs are
@@ -92,6 +92,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
+        reference: a `Dataset` or images that are measured against in the place of `data`.
         processes: how many at a time. Each needs about 1 GB of memory. With 1 a run is made on all cores, where sums
             may round differently than on one core.
 
@@ -103,6 +104,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         RuntimeError: a process was killed, by a lack of memory for instance.
     """
     data, experiments, seeds, folder = as_dataset(data), list(experiments), list(seeds), run_folder(group)
+    reference = None if reference is None else as_dataset(reference)
     if not all(isinstance(experiment, Experiment) for experiment in experiments):
         raise ValueError(f"experiments is {experiments!r}; wanted a list of Experiment(name, ...).")
     names = [experiment.name for experiment in experiments]
@@ -117,14 +119,14 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
-        todo = [seed for seed in seeds if not _finished(experiment, seed, data, folder)]
+        todo = [seed for seed in seeds if not _finished(experiment, seed, data, reference, folder)]
         if todo:
             arguments = experiment.arguments()
             defaults = runs.train.__kwdefaults__
             check_settings(len(data.images), **{"batch_size": defaults["batch_size"]} | {
                 name: value for name, value in arguments.items() if value is not defaults[name]})
             experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
-        jobs += [(experiment, seed, data, folder) for seed in todo]
+        jobs += [(experiment, seed, data, reference, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
     folders = [experiment_folder(folder, experiment.name, seed) for experiment, seed, *_ in jobs]
     total = sum(_epochs_of(experiment, data) for experiment, *_ in jobs)
@@ -140,12 +142,12 @@ def experiment_folder(group, name, seed):
     return group / f"{name}-seed{seed}"
 
 
-def _finished(experiment, seed, data, folder):
+def _finished(experiment, seed, data, reference, folder):
     """Is there a finished run of this name? One of other settings is refused."""
     path = experiment_folder(folder, experiment.name, seed) / "experiment.json"
     if not path.exists():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data)
+    before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data, reference)
     epochs_before, epochs_now = before.pop("epochs"), now.pop("epochs")
     different = differences(before, now, "default")
     if epochs_now < epochs_before:
@@ -156,8 +158,10 @@ def _finished(experiment, seed, data, folder):
     return epochs_now == epochs_before
 
 
-def _job_settings(experiment, data):
-    return {**experiment.described(), "epochs": _epochs_of(experiment, data), "data": fingerprint(data)}
+def _job_settings(experiment, data, reference):
+    known = {"data": data} if reference is None else {"data": data, "reference": reference}
+    return {**experiment.described(), "epochs": _epochs_of(experiment, data),
+            **{name: fingerprint(images) for name, images in known.items()}}
 
 
 def _epochs_of(experiment, data):
@@ -175,29 +179,29 @@ def epochs_done(run_dir):
     return max(0, path.read_text(encoding="utf-8").count("\n") - 1) if path.exists() else 0
 
 
-def _run_experiment(experiment, seed, data, folder):
+def _run_experiment(experiment, seed, data, reference, folder):
     """Train one experiment from one seed, measure it, and write `experiment.json`, which says that it is finished."""
     run_dir = experiment_folder(folder, experiment.name, seed)
     row, diverged = {"experiment": experiment.name, "seed": seed}, ""
     try:
         runs.train(*experiment.build(data.image_shape, seed), data, run_dir, seed=seed, wandb_group=folder.name,
-              **experiment.arguments())
+                   reference=reference, **experiment.arguments())
     except FloatingPointError as error:
         diverged = str(error)
     with contextlib.suppress(LookupError, FileNotFoundError):
-        net, training = _training_features(data)
+        net, training = _real_features(reference or data)
         generator = keras.models.load_model(run_dir / "generator_last.keras")
         features = net.features(generate_images(generator, min(5000, len(training)), seed=1000 + seed))
         shares = class_shares(net.probabilities(features))
         row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
-    row |= {"diverged": diverged, "settings": _job_settings(experiment, data)}
+    row |= {"diverged": diverged, "settings": _job_settings(experiment, data, reference)}
     write_json(run_dir / "experiment.json", row)
 
 
 _FEATURES = {}
 
 
-def _training_features(data):
+def _real_features(data):
     """The measuring net of the data and its features of them, kept for the next run of the same process."""
     key = fingerprint(data)["sha256"]
     if key not in _FEATURES:

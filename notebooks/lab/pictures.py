@@ -10,6 +10,7 @@ import numpy as np
 
 from dcgan_utils import plot_images
 from lab.callbacks import COLUMNS
+from lab.comparisons import paired_ratios
 from lab.experiments import experiment_folder
 from lab.files import epoch_of, grid_path, readable, run_folder, shown_path, step_grids
 from lab.measures import manifold_scores
@@ -70,6 +71,34 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
     return plot_images(np.stack(grids), titles=titles, columns=min(columns, len(grids)), size=1.8)
 
 
+def save_strips(results, path, *, group="experiments"):
+    """Write a picture of the first eight images of each run's last grid, a run a row, in 16 shades to keep it small.
+
+    Of the rows of `load_experiments(group)`, in their order; for `plot_strips`, where the run folders are not.
+    """
+    strips = []
+    for row in results.itertuples():
+        grids = (experiment_folder(run_folder(group), row.experiment, row.seed) / "grids").glob("epoch_*.png")
+        grid = _grid(max(grids, key=epoch_of))
+        strips.append(grid[:(len(grid) - 2) // 8])
+    imageio.imwrite(path, np.concatenate(strips).squeeze() // 17 * 17, optimize=True)
+
+
+def plot_strips(results, path, names, seeds=(0, 1, 2)):
+    """A figure of a row an experiment and a column a seed, from what `save_strips` wrote of all `results`."""
+    picture = _grid(path)
+    height = len(picture) // len(results)
+    figure, axes = plt.subplots(len(names), len(seeds), squeeze=False, layout="constrained",
+                                figsize=(4.2 * len(seeds), 0.75 * len(names)))
+    for (row, column), axis in np.ndenumerate(axes):
+        run = results[(results["experiment"] == names[row]) & (results["seed"] == seeds[column])]
+        axis.axis("off")
+        for place, distance in run["frechet_distance"].items():
+            axis.imshow(picture[place * height:(place + 1) * height], cmap="gray", vmin=0, vmax=255)
+            axis.set_title(f"{names[row]}, seed {seeds[column]}: {distance:.1f}", fontsize=8, pad=2)
+    return figure
+
+
 def plot_experiments(results, *, group="experiments", metrics=("frechet_distance", "d_loss", "g_loss")):
     """A figure of curves over the epochs, a panel a metric, a colour an experiment and a line a seed.
 
@@ -88,6 +117,31 @@ def plot_experiments(results, *, group="experiments", metrics=("frechet_distance
     for axis, metric in zip(axes[0], metrics):
         axis.set(xlabel="epoch", title=metric, yscale="log" if metric == "frechet_distance" else "linear")
     axes[0, 0].legend(fontsize=7)
+    return figure
+
+
+def plot_forest(table, results):
+    """A forest plot: of each experiment the ratio to its base with its interval, and as dots the ratios of its seeds.
+
+    Of a table of `compare_experiments` and the rows that it was made of. Red is worse, blue better, by the controlled
+    false discovery rate, and grey that no difference was seen. The axis is logarithmic.
+    """
+    table = table.dropna(subset="base").sort_values("ratio", ascending=False)
+    figure, axis = plt.subplots(figsize=(8, 1 + 0.19 * len(table)), layout="constrained")
+    colours = table["verdict"].map({"worse": "tab:red", "better": "tab:blue"}).fillna("grey")
+    for y, (row, colour) in enumerate(zip(table.itertuples(), colours)):
+        axis.plot([row.low, row.high], [y, y], color=colour, linewidth=2)
+        axis.plot(row.ratio, y, "D", color=colour, markersize=5)
+        seeds = paired_ratios(results, row.Index, row.base)
+        axis.plot(seeds, [y] * len(seeds), "o", color="black", markersize=2.5, alpha=0.7)
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    others = table["base"].where(table["base"] != "base")
+    axis.set_yticks(range(len(table)), [name if base != base else f"{name} (beside {base})"
+                                        for name, base in others.items()], fontsize=8)
+    axis.set(ylim=(-0.7, len(table) - 0.3), xlabel="times the base's Fréchet distance: ratio, 95 % interval, seeds")
+    axis.grid(axis="x", alpha=0.3)
     return figure
 
 

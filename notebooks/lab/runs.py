@@ -27,8 +27,8 @@ from lab.tracking import Tracker
 def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32, learning_rate=1e-3, beta_1=0.0,
           beta_2=0.99, averaging=0.9995, seed=0, generator_learning_rate=None,
           losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
-          discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, tracking=True,
-          wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
+          discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, reference=None,
+          tracking=True, wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit.
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
@@ -61,6 +61,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         on_picture: called with the path of each grid as soon as it is written, to show it.
         measuring_net: the `MeasuringNet` of the distance. None looks for one with `load_measuring_net`, and goes
             without if there is none; False goes without.
+        reference: a `Dataset` or images like `data`, to which the distance is measured; default `data`. For few
+            training images, since of a fifth as many a distance says little.
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
         wandb_project, wandb_group: its project, and the group of runs that this one belongs to.
         callbacks: Keras callbacks of your own, called after the run's; their `model` is the generator.
@@ -89,6 +91,10 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every,
         compiled=compiled)
     _check_nets(generator, discriminator, data.image_shape)
+    reference = None if reference is None else as_dataset(reference)
+    if reference and reference.image_shape != data.image_shape:
+        raise ValueError(f"reference has images of shape {reference.image_shape}, the data have {data.image_shape}; "
+                         "wanted images like those of the data.")
     check_replicas(generator, count % batch_size or batch_size, generator_every, discriminator_every)
     net = _find_measuring_net(data, measuring_net)
     run_dir = Path(run_dir)
@@ -101,13 +107,15 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
             "losses": [name_of(loss) for loss in losses], "penalty": name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
             "picture_every": int(picture_every), "measuring_net": net.name if net else None}
+        if reference:
+            settings["reference"] = fingerprint(reference)
         pays = compiling.pays(epochs * math.ceil(count / batch_size))
         nets = {"generator": generator, "discriminator": discriminator}
         config = agree_on_config(run_dir, settings, nets, epochs, data, is_chief(), compiled, pays)
         if config["compiled"] or not compiling.has_gpu():  # 7 % of a compiled step on an H100; else not measured
             tf.config.experimental.enable_op_determinism()
-        run = _Run(generator, discriminator, data.images, run_dir, config, net, losses, penalty, epochs,
-                   on_picture or (lambda path: None))
+        run = _Run(generator, discriminator, data.images, run_dir, config, net, (reference or data).images, losses,
+                   penalty, epochs, on_picture or (lambda path: None))
         run.go_on(wandb_project if tracking and is_chief() else None, wandb_group, callbacks)
         wait_for_all_workers()
         return load_history(run_dir)
@@ -193,7 +201,8 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, seed
 class _Run:
     """What one call of `train` holds on to: nets, callbacks, folder."""
 
-    def __init__(self, generator, discriminator, images, run_dir, config, net, losses, penalty, epochs, on_picture):
+    def __init__(self, generator, discriminator, images, run_dir, config, net, reference, losses, penalty, epochs,
+                 on_picture):
         settings, self.every, count = config["settings"], config["settings"]["picture_every"], len(images)
         self.generator, self.count, self.run_dir, self.config, self.epochs = generator, count, run_dir, config, epochs
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
@@ -214,8 +223,8 @@ class _Run:
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         noise = dcgan.make_noise(64, generator.input_shape[-1], seed=settings["seed"])
         self.distance = None
-        if net and count >= 10:
-            self.distance = Distance(net, images, self.averaged, settings["seed"], self._due)
+        if net and len(reference) >= 10:
+            self.distance = Distance(net, reference, self.averaged, settings["seed"], self._due)
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
         self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture,
                                                   self.every, self.steps_per_epoch)
