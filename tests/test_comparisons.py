@@ -93,8 +93,10 @@ def test_the_ratio_seen_from_is_seen_in_four_of_five_cases():
 
 def test_comparison_with_other_bases():
     results = frame(base=[10, 11, 12], dense=[90, 80, 85], clothes=[20, 21, 22], twice=[40, 42.5, 44])
-    table = comparisons.compare_experiments(results, other_bases={"dense": "clothes", "twice": "dense"})
-    assert table.base.fillna("-").to_dict() == {"base": "-", "dense": "clothes", "clothes": "-", "twice": "dense"}
+    table = comparisons.compare_experiments(results, {"dense": "clothes", "twice": "dense"})
+    assert table.base.fillna("-").to_dict() == {"dense": "clothes", "clothes": "-", "twice": "dense"}
+    named = results.assign(compared_with=results.experiment.map({"twice": "clothes"}))
+    assert comparisons.compare_experiments(named).base.fillna("-").to_dict() == {"clothes": "-", "twice": "clothes"}
     table = comparisons.compare_experiments(results, "clothes")
     assert table.verdict["base"] == "better" and pd.isna(table.verdict["clothes"])
 
@@ -107,6 +109,12 @@ def test_one_seed_gives_no_verdict_and_no_warning(base, other):
     assert table.loc["other", ["low", "high", "p", "q", "verdict"]].isna().all()
     assert table["frechet distance"]["base"] == {1: "10.0", 2: "10.5 ± 0.7"}[len(base)]
     assert table.ratio["other"] == pytest.approx(20 / 10)
+
+
+def test_a_base_alone_is_compared_with_nothing():
+    table = comparisons.compare_experiments(frame(base=[10, 11]))
+    assert table.index.tolist() == ["base"] and table[["ratio", "p", "q", "verdict"]].isna().all(axis=None)
+    assert comparisons.compare_experiments(frame(base=[10, 11]).assign(compared_with=None)).empty
 
 
 def test_without_a_base_or_a_shared_seed_there_is_no_comparison():

@@ -52,7 +52,7 @@ def test_forest_shows_each_ratio_with_its_interval_and_its_seeds():
     distances = {"base": [10, 11, 12], "far": [40, 45, 46], "alike": [10, 11.5, 11], "alone": [30.0]}
     results = pd.DataFrame([{"experiment": name, "seed": seed, "frechet_distance": value, "recall": 0.5}
                             for name, values in distances.items() for seed, value in enumerate(values)])
-    table = comparisons.compare_experiments(results, other_bases={"alone": "far", "far": "base"})
+    table = comparisons.compare_experiments(results, {"alike": "base", "alone": "far", "far": "base"})
     axis = pictures.plot_forest(table, results).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["far", "alike", "alone (beside far)"]
     interval, ratio, seeds = axis.lines[:3]

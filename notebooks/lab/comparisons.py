@@ -9,7 +9,7 @@ import scipy.stats
 FEWEST = 5  # comparisons from which the scatter of one is judged by that of the others, too
 
 
-def compare_experiments(results, base="base", other_bases=None):
+def compare_experiments(results, base=None):
     """A table of experiments beside a base, from rows of `load_experiments`: a pandas DataFrame, one row an experiment.
 
     What is compared is the logarithm of the Frechet distance, seed by seed: a run with the run of its base that began
@@ -19,8 +19,8 @@ def compare_experiments(results, base="base", other_bases=None):
     over all experiments together. With fewer than `FEWEST` comparisons it is the plain paired t-test.
 
     Args:
-        base: the experiment that all others are compared with.
-        other_bases: a dict of those that are compared with another one, `{experiment: base}`.
+        base: the experiment that all others are compared with; or a dict `{experiment: base}` of those to compare.
+            Default is such a dict in the column `compared_with`, as `outputs/experiments.csv` has it, or else "base".
 
     Returns:
         Columns: base, its name; seeds, how many both sides share; frechet distance and recall, mean and standard
@@ -32,18 +32,21 @@ def compare_experiments(results, base="base", other_bases=None):
     Raises:
         ValueError: there is no run of a base, or no seed that an experiment shares with it.
     """
-    other_bases, rows = other_bases or {}, []
+    if base is None and "compared_with" in results:
+        base = results.dropna(subset="compared_with").set_index("experiment")["compared_with"].to_dict()
+    elif not isinstance(base, dict):
+        base = dict.fromkeys(results["experiment"], base or "base")
+    results, rows = results[results["experiment"].isin({*base, *base.values()})], []
     for name, runs in results.groupby("experiment", sort=False):
         row = {"experiment": name, "seeds": len(runs)}
-        if name in other_bases or name not in {base, *other_bases.values()}:
-            its_base = other_bases.get(name, base)
-            differences = np.log(paired_ratios(results, name, its_base))
-            row |= {"base": its_base, "seeds": len(differences), "mean": differences.mean(),
+        if base.get(name, name) != name:
+            differences = np.log(paired_ratios(results, name, base[name]))
+            row |= {"base": base[name], "seeds": len(differences), "mean": differences.mean(),
                     "variance": differences.var(), "freedom": len(differences) - 1}
         rows.append(row)
     table = pd.DataFrame(rows, columns=["experiment", "base", "seeds", "mean", "variance", "freedom"])
-    table = table.set_index("experiment")
-    freedom, variance = _moderated(*table[["variance", "freedom"]].to_numpy(float).T)
+    table = table.set_index("experiment").astype(dict.fromkeys(["seeds", "mean", "variance", "freedom"], float))
+    freedom, variance = _moderated(*table[["variance", "freedom"]].to_numpy().T)
     error = np.sqrt(variance / table["seeds"])
     half = scipy.stats.t.ppf(0.975, freedom) * error
     table["ratio"], table["low"], table["high"] = (np.exp(table["mean"] + shift) for shift in (0, -half, half))
@@ -53,6 +56,7 @@ def compare_experiments(results, base="base", other_bases=None):
     table["seen from"] = np.exp(half + scipy.stats.t.ppf(0.8, freedom) * error)
     direction = np.where(table["mean"] > 0, "worse", "better")
     table["verdict"] = pd.Series(np.where(table["q"] < 0.05, direction, "no difference seen"), table.index).where(known)
+    table["seeds"] = table["seeds"].astype(int)
     for column, digits in (("frechet_distance", 1), ("recall", 2)):
         values = results.groupby("experiment", sort=False)[column]
         table[column.replace("_", " ")] = [
