@@ -331,3 +331,12 @@ def test_standin_by_name_is_made_once_and_says_what_it_is(monkeypatch, capsys):
     assert "making the stand-in" in out and "NOTICE: these are not the Street View House Numbers" in out
     assert len(datasets.load_dataset("house_numbers_standin", split="test").images) == 128
     assert "making the stand-in" not in capsys.readouterr().out
+
+
+def test_first_images_keep_their_labels_and_names():
+    images, labels = np.arange(5 * 28 * 28).astype(np.uint8).reshape(5, 28, 28, 1), np.array([1, 0, 1, 1, 0], np.uint8)
+    data = datasets.Dataset(images, labels, ("a", "b"), notice="five")
+    few = data.first(2)
+    np.testing.assert_array_equal(few.images, images[:2])
+    assert few.labels.tolist() == [1, 0] and few.notice == "five" and few.counts == {"a": 1, "b": 1}
+    assert datasets.Dataset(images).first(3).labels is None and len(data.first(99).images) == 5

@@ -20,6 +20,7 @@ from notebooks import tidy
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.name for path in PATHS]
+LESSONS = [name for name in NAMES if name[2] == "_"]
 REPOSITORY = (ROOT / ".repository").read_text(encoding="utf-8").strip()
 MACHINE_PATH = re.compile(r"(?<![\w./:>-])/(?:home|root|tmp|work|Users)/|\bC:\\|\b[A-Z]:\\Users")
 HOMES = [ROOT / "dcgan_utils.py", *sorted((ROOT / "notebooks" / "lab").glob("*.py"))]
@@ -27,6 +28,11 @@ HOMES = [ROOT / "dcgan_utils.py", *sorted((ROOT / "notebooks" / "lab").glob("*.p
 
 def read(path):
     return nbformat.read(path, as_version=4)
+
+
+def lesson_of(appendix):
+    """The notebook that an appendix belongs to, such as 06_experiments.ipynb to 06a_all_experiments.ipynb."""
+    return [name for name in LESSONS if name[:2] == appendix[:2]]
 
 
 @pytest.fixture(params=PATHS, ids=[path.stem for path in PATHS])
@@ -69,8 +75,9 @@ def printed(notebook):
 
 # Form
 
-def test_notebooks_are_numbered_from_00_without_gaps():
-    assert NAMES and [name[:3] for name in NAMES] == [f"{i:02d}_" for i in range(len(NAMES))]
+def test_notebooks_are_numbered_from_00_without_gaps_and_an_appendix_follows_its_notebook():
+    assert LESSONS and [name[:3] for name in LESSONS] == [f"{i:02d}_" for i in range(len(LESSONS))]
+    assert all(name[2:4] == "a_" and lesson_of(name) for name in NAMES if name not in LESSONS)
 
 
 def test_notebook_is_valid(notebook):
@@ -218,8 +225,11 @@ def test_links_lead_to_files_that_exist(path, notebook):
 
 def test_each_notebook_links_to_its_neighbours(path, notebook):
     links = {link.split("#")[0] for link in links_of(markdown(notebook))}
-    place = NAMES.index(path.name)
-    assert set(NAMES[max(0, place - 1):place] + NAMES[place + 1:place + 2]) <= links
+    if path.name in LESSONS:
+        place = LESSONS.index(path.name)
+        assert set(LESSONS[max(0, place - 1):place] + LESSONS[place + 1:place + 2]) <= links
+    else:
+        assert set(lesson_of(path.name)) <= links
 
 
 # One home for each definition

@@ -63,6 +63,23 @@ def test_forest_shows_each_ratio_with_its_interval_and_its_seeds():
     assert axis.get_xscale() == "log"
 
 
+def test_strips_show_the_first_eight_images_of_each_run_by_name_and_seed(outputs, tmp_path):
+    for shade, (name, seed) in enumerate([("a", 0), ("a", 1), ("b", 1)]):
+        folder = finished_run(outputs, name, seed, [1.0, 2.0], group="g") / "grids"
+        folder.mkdir()
+        grid = np.full((8 * 10 + 2, 8 * 10 + 2), 50 * (shade + 1), np.uint8)
+        grid[10:] = 255  # what lies below the first row
+        imageio.imwrite(folder / "epoch_0010.png", grid)
+        imageio.imwrite(folder / "epoch_0002.png", 255 - grid)
+    results = experiments.load_experiments("g")
+    pictures.save_strips(results, tmp_path / "strips.png", group="g")
+    assert imageio.imread(tmp_path / "strips.png").shape == (30, 82)
+    figure = pictures.plot_strips(results, tmp_path / "strips.png", ["b", "a"], seeds=(0, 1))
+    shown = [int(axis.images[0].get_array().max()) if axis.images else None for axis in figure.axes]
+    assert shown == [None, 150 // 17 * 17, 50 // 17 * 17, 100 // 17 * 17]
+    assert figure.axes[1].get_title() == "b, seed 1: 50.0"
+
+
 def test_plot_epochs_shows_the_grids_asked_for_in_their_order(tmp_path):
     (tmp_path / "grids").mkdir()
     for epoch in (0, 3, 12):

@@ -136,7 +136,10 @@ def plot_forest(table, results):
         axis.plot(seeds, [y] * len(seeds), "o", color="black", markersize=2.5, alpha=0.7)
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xscale("log", base=2)
+    low, high = axis.get_xlim()
+    axis.set_xticks([ratio for ratio in (0.25, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 4, 6, 8) if low <= ratio <= high])
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
     others = table["base"].where(table["base"] != "base")
     axis.set_yticks(range(len(table)), [name if base != base else f"{name} (beside {base})"
                                         for name, base in others.items()], fontsize=8)

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def smaller(png):
-    """A figure with at most 128 colours, as base64 in and out: half the size, and no difference to the eye."""
+    """A figure with at most 64 colours, as base64 in and out: half the size, and no difference to the eye."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(128).save(file, "PNG", optimize=True)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(64).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

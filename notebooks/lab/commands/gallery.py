@@ -24,7 +24,7 @@ from lab.files import OUTPUTS, grid_path, shown_path
 from lab.runs import load_history, train
 
 NOTEBOOK = "make notebooks NOTEBOOKS=notebooks/{}.ipynb"
-FAILURES = NOTEBOOK.format("06_experiments")
+FAILURES = NOTEBOOK.format("06a_all_experiments")
 
 
 @dataclasses.dataclass
