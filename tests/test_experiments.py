@@ -289,7 +289,7 @@ def test_smoke_mode_trains_one_experiment_from_one_seed_for_two_epochs(outputs, 
     monkeypatch.setenv("DCGAN_SMOKE", "1")
     monkeypatch.setattr(files, "_scratch_folder", lambda: SimpleNamespace(name=outputs))
     trained, parent = [], os.getpid()
-    monkeypatch.setattr(experiments, "_run_experiment", lambda experiment, seed, data, reference, folder: trained.append(
+    monkeypatch.setattr(experiments, "_run_experiment", lambda experiment, seed, *_: trained.append(
         (finished_run(outputs, experiment.name, seed, [1.0]).name, experiment.settings["epochs"], os.getpid())))
     results = run(tiny("a", epochs=9), tiny("b", epochs=9), tiny("c"), seeds=(3, 4), processes=None)
     assert trained == [("a-seed3", 2, parent)] and results.experiment.tolist() == ["a"]
