@@ -269,10 +269,11 @@ def make_average(generator, averaged_generator, averaging=0.9995):
     return update
 
 
-def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step: None, compiled=False):
+def make_steps(train_step, images, latent_dim, *, labels=None, seed=0, after_step=lambda step: None, compiled=False):
     """Make a `tf.function` that takes several steps in one call, since each call costs time, too.
 
     Of all training images, uint8 `(n, height, width, channels)`; noise is drawn anew for each step from (seed, step).
+    With `labels`, whole numbers `(n,)`, the step gets `[real, labels]` and `[noise, labels]`, the same labels in both.
     `after_step` is called with the number of each step, an int64 tensor, such as what `make_average` returns.
     `compiled` makes one program of a call by XLA, which draws other noise; each new shape of `indices` compiles anew.
 
@@ -284,8 +285,11 @@ def make_steps(train_step, images, latent_dim, *, seed=0, after_step=lambda step
 
     def step(batch):
         indices, number = batch
+        real = to_model_range(tf.gather(images, indices))
         noise = make_noise(tf.size(indices), latent_dim, seed=seed, step=number)
-        metrics = train_step(to_model_range(tf.gather(images, indices)), noise)
+        if labels is not None:  # for nets that are told the class
+            real, noise = ([inputs, tf.gather(labels, indices)] for inputs in (real, noise))
+        metrics = train_step(real, noise)
         after_step(number)
         return tf.stack([tf.cast(metrics[name], keras.config.floatx()) for name in METRICS])
 
@@ -322,8 +326,7 @@ def train_loop(steps, generator, count, *, epochs, batch_size=32, seed=0, callba
         count: how many training images there are, at least `batch_size`.
         callbacks: Keras callbacks. Epochs count from 0. An epoch's logs are `METRICS`, means over its images; a
             batch's are means over the steps of a call, and `loss`, the sum of both losses.
-        initial_epoch: epochs that were trained before.
-        at_a_time: steps in a call, at most.
+        initial_epoch, at_a_time: epochs that were trained before, and steps in a call, at most.
     """
     callbacks, generator.stop_training = keras.callbacks.CallbackList(list(callbacks), model=generator), False
     callbacks.on_train_begin()
@@ -345,14 +348,25 @@ def train_loop(steps, generator, count, *, epochs, batch_size=32, seed=0, callba
 
 def run_in_batches(model, inputs, size=None):
     """Output of a model in inference mode, an array, in batches of `size`; by default 500 inputs, on a GPU 2,500."""
-    size = size or (2500 if tf.config.list_physical_devices("GPU") else 500)
-    return np.concatenate([model(inputs[i:i + size], training=False) for i in range(0, len(inputs), size)])
+    parts, size = tf.nest.flatten(inputs), size or (2500 if tf.config.list_physical_devices("GPU") else 500)
+    batches = ([part[i:i + size] for part in parts] for i in range(0, len(parts[0]), size))
+    return np.concatenate([model(tf.nest.pack_sequence_as(inputs, batch), training=False) for batch in batches])
 
 
-def generate_images(generator, count=10_000, *, seed=0):
-    """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed."""
+def generate_images(generator, count=10_000, *, seed=0, labels=None):
+    """Images of a generator: uint8 `(count, height, width, channels)`, in inference mode, from the noise of a seed.
+
+    One that embeds labels draws the classes `labels`, `(count,)` whole numbers or one; by default each in turn, from 0.
+    """
     check_positive(count=count)
-    return to_uint8(run_in_batches(generator, make_noise(count, generator.input_shape[-1], seed=seed)))
+    inputs = make_noise(count, generator.inputs[0].shape[-1], seed=seed)
+    classes = sum(layer.input_dim for layer in generator.layers if isinstance(layer, keras.layers.Embedding))
+    if classes or labels is not None:
+        labels = np.asarray(np.arange(count) % classes if labels is None else labels)
+        if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)) or {*labels.flat} - {*range(classes)}:
+            raise ValueError(f"labels are {labels}; wanted None, one or {count} of the generator's {classes} classes.")
+        inputs = [inputs, tf.broadcast_to(labels, [count])]
+    return to_uint8(run_in_batches(generator, inputs))
 
 
 def _check_pictures(images):
@@ -384,15 +398,13 @@ def save_gif(frames, path, *, captions, milliseconds=200, last_milliseconds=2000
                          "at least one, and uint8 frames of one size, (height, width) or (height, width, 3).")
     if Path(path).suffix != ".gif":
         raise ValueError(f"path is {str(path)!r}; wanted the name of a file that ends in .gif.")
-    drawn = []
-    for frame, caption in zip(frames, captions):
-        image = ImageOps.expand(Image.fromarray(frame), (0, 18, 0, 0), fill="white")
+    drawn = [ImageOps.expand(Image.fromarray(frame), (0, 18, 0, 0), fill="white") for frame in frames]
+    for image, caption in zip(drawn, captions):
         ImageDraw.Draw(image).text((4, 3), caption, fill="black", font=ImageFont.load_default(12))
-        drawn.append(np.asarray(image))
-    durations = [milliseconds] * (len(drawn) - 1) + [last_milliseconds]
+    duration = [milliseconds] * (len(drawn) - 1) + [last_milliseconds] if len(drawn) > 1 else last_milliseconds
     partial = Path(path).with_name(f".partial-{Path(path).name}")
     try:
-        imageio.imwrite(partial, drawn, duration=durations if len(drawn) > 1 else last_milliseconds, loop=0)
+        imageio.imwrite(partial, [*map(np.asarray, drawn)], duration=duration, loop=0)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -422,20 +434,17 @@ def plot_history(history):
     measured = history.dropna(subset="frechet_distance")
     count = 3 if measured.empty else 4
     figure, axes = plt.subplots(1, count, figsize=(4.3 * count, 3.6), layout="constrained")
-    losses, accuracies, means, *others = axes
-    for axis, names, label, level, meaning in (
-            (losses, ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
-            (accuracies, ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
-            (means, ("d_real_mean", "d_fake_mean"), "D's mean probability of real", 0.5, "undecided")):
+    for axis, (title, names, label, level, meaning) in zip(axes, (
+            ("Losses", ("d_loss", "g_loss"), "loss in nats", 2 * math.log(2), "D undecided: 2 log 2"),
+            ("Accuracies", ("d_real_accuracy", "d_fake_accuracy", "g_accuracy"), "share of images", 0.5, "a coin"),
+            ("What D believes", ("d_real_mean", "d_fake_mean"), "D's mean probability of real", 0.5, "undecided"))):
         for name in names:
             axis.plot(history["epoch"], history[name], marker=".", label=name)
         axis.axhline(level, color="grey", linestyle=":", label=meaning)
-        axis.set(xlabel="epoch", ylabel=label)
+        axis.set(title=title, xlabel="epoch", ylabel=label)
         axis.legend(fontsize=8)
-    losses.set_title("Losses")
-    accuracies.set(title="Accuracies", ylim=(0, 1))
-    means.set(title="What D believes", ylim=(0, 1))
-    for axis in others:
+    plt.setp(axes[1:3], ylim=(0, 1))
+    for axis in axes[3:]:
         axis.plot(measured["epoch"], measured["frechet_distance"], marker=".")
         axis.set(title="Distance to the real images", xlabel="epoch", ylabel="Frechet distance", yscale="log")
     return figure

@@ -95,12 +95,12 @@ def use_quick_steps(patch):
     def make_train_step(generator, discriminator, generator_optimizer, discriminator_optimizer, losses=()):
         generator_optimizer.build(generator.trainable_variables)
         discriminator_optimizer.build(discriminator.trainable_variables)
-        return [*generator.weights, *discriminator.weights]
+        return [*generator.weights, *getattr(discriminator, "discriminator", discriminator).weights]
 
     def make_average(generator, averaged_generator, averaging):
         return averaged_generator.weights
 
-    def make_steps(weights, images, latent_dim, *, seed, after_step, compiled=False):
+    def make_steps(weights, images, latent_dim, *, labels, seed, after_step, compiled=False):
         def steps(indices, first_step):
             for weight in [*weights, *after_step]:
                 weight.assign_add(np.full(weight.shape, 0.01 * (1 + indices.mean()), weight.dtype))
