@@ -16,7 +16,18 @@ from hypothesis.extra.numpy import arrays
 
 import dcgan_utils as dcgan
 from conftest import ROOT
-from lab import callbacks, comparisons, datasets, diagnosis, experiments, files, measures, measuring_net, runs
+from lab import (
+    callbacks,
+    comparisons,
+    conditional,
+    datasets,
+    diagnosis,
+    experiments,
+    files,
+    measures,
+    measuring_net,
+    runs,
+)
 from train_small import small_data, small_measuring_net, small_nets
 
 TEXT, NUMBER = st.text("ab/. \u00e9", max_size=5), st.floats() | st.integers(-5, 5)
@@ -94,6 +105,12 @@ def doors(tmp_path_factory):
             "image_shape": NO_SHAPE, **dict.fromkeys(("latent_dim", "width", "refinements", "kernel_size"), NO_COUNT)}),
         "build_discriminator": (dcgan.build_discriminator, {}, {
             "image_shape": NO_SHAPE, "width": NO_COUNT, "kernel_size": NO_COUNT, "dropout": NO_SHARE}),
+        "build_conditional_generator": (conditional.build_conditional_generator, {
+            "image_shape": (16, 16, 1), "classes": 3}, {
+            "image_shape": NO_SHAPE, **dict.fromkeys(("classes", "latent_dim", "width"), NO_COUNT)}),
+        "build_conditional_discriminator": (conditional.build_conditional_discriminator, {
+            "image_shape": (16, 16, 1), "classes": 3}, {
+            "image_shape": NO_SHAPE, "classes": NO_COUNT, "way": NO_OBJECT, "dropout": NO_SHARE}),
         "generate_images": (dcgan.generate_images, {"generator": generator}, {"count": NO_COUNT}),
         "make_grid": (dcgan.make_grid, {"images": images}, {"images": NO_PIXELS, "columns": NO_COUNT}),
         "plot_images": (dcgan.plot_images, {"images": images}, {"images": NO_PIXELS, "titles": st.just(["one"])}),
@@ -135,9 +152,10 @@ def doors(tmp_path_factory):
 
 
 NAMES = ["Dataset", "load_dataset", "labelled_subset", "run_folder", "to_uint8", "build_generator",
-         "build_discriminator", "generate_images", "make_grid", "plot_images", "save_gif", "train", "load_history",
-         "train_measuring_net", "load_measuring_net", "features", "frechet_distance", "evaluate", "Experiment",
-         "run_experiments", "load_experiments", "compare_experiments", "diagnose_run"]
+         "build_discriminator", "build_conditional_generator", "build_conditional_discriminator", "generate_images",
+         "make_grid", "plot_images", "save_gif", "train", "load_history", "train_measuring_net", "load_measuring_net",
+         "features", "frechet_distance", "evaluate", "Experiment", "run_experiments", "load_experiments",
+         "compare_experiments", "diagnose_run"]
 
 
 def names(argument, value):
