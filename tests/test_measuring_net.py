@@ -362,6 +362,6 @@ def test_diversity_is_1_for_the_real_images_and_0_for_one_image_again_and_again(
              (lambda count: images[[5] * count], net, 0, 1e-4),
              (lambda count: measures.sample(images, 2 * count)[:count] // 5, Brightness(), 0.04, 1e-4)]
     for make, measured_by, wanted, tolerance in cases:
-        monkeypatch.setattr(measuring_net, "generate_images", lambda generator, count, *, seed, make=make: make(count))
+        monkeypatch.setattr(measuring_net, "generate_images", lambda _, count, make=make, **__: make(count))
         distance, diversity = measuring_net.Distance(measured_by, images, None, 0).measure()
         assert diversity == pytest.approx(wanted, abs=tolerance)

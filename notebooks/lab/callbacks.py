@@ -90,16 +90,16 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class Pictures(keras.callbacks.Callback):
-    """Grids of the same noise in `grids/`, and the GIF of them.
+    """Grids of the same `inputs` of the generator, such as noise, in `grids/`, and the GIF of them.
 
     After each epoch that is due, and before the `every`-th one at the end of each call in which the number of steps
     passes a power of two: of calls of 16 steps, after 16, 32, 64 and so on.
     """
 
-    def __init__(self, run_dir, generator, noise, due, on_picture, every, steps_per_epoch):
+    def __init__(self, run_dir, generator, inputs, due, on_picture, every, steps_per_epoch, columns=8):
         super().__init__()
-        self.run_dir, self.generator, self.noise, self.due, self.on_picture = run_dir, generator, noise, due, on_picture
-        self.every, self.steps_per_epoch = every, steps_per_epoch
+        self.run_dir, self.generator, self.inputs, self.columns = run_dir, generator, inputs, columns
+        self.due, self.on_picture, self.every, self.steps_per_epoch = due, on_picture, every, steps_per_epoch
 
     def on_epoch_begin(self, epoch, logs=None):
         self.steps = epoch * self.steps_per_epoch
@@ -114,7 +114,7 @@ class Pictures(keras.callbacks.Callback):
             self._draw(grid_path(self.run_dir, epoch + 1))
 
     def _draw(self, path):
-        grid = make_grid(to_uint8(self.generator(self.noise, training=False)))
+        grid = make_grid(to_uint8(self.generator(self.inputs, training=False)), self.columns)
         with replacing(path) as partial:
             imageio.imwrite(partial, grid.squeeze())
         self.on_picture(path)

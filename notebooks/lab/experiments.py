@@ -12,6 +12,7 @@ import pandas as pd
 
 from dcgan_utils import build_discriminator, build_generator, generate_images
 from lab import runs
+from lab.conditional import draw_labels, is_conditional
 from lab.datasets import as_dataset, default_epochs
 from lab.files import readable, run_folder, shown_path, smoke_mode, write_json
 from lab.measures import class_shares
@@ -31,7 +32,7 @@ class Experiment:
 
     generator, discriminator: dicts of options for `build_generator` and `build_discriminator`, such as `{"width": 8}`.
     build_generator, build_discriminator: functions to use in their place, called as `build(image_shape, seed=seed,
-        **options)`.
+        **options)`. One that takes `**options` takes those of the usual function, too.
 
     What is not set has its default.
     """
@@ -44,12 +45,15 @@ class Experiment:
         self.name = name
         self.settings = {"build_generator": build_generator, "build_discriminator": build_discriminator,
                          "generator": {}, "discriminator": {}, **settings}
-        for net in ("generator", "discriminator"):
+        for net, plain in (("generator", build_generator), ("discriminator", build_discriminator)):
             if not isinstance(self.settings[net], dict) or not callable(self.settings[f"build_{net}"]):
                 raise ValueError(f"experiment {name!r}: {net} is {self.settings[net]!r} and build_{net} "
                                  f"{self.settings[f'build_{net}']!r}; wanted a dict of options and a function.")
-            legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys() - {"image_shape", "seed"}
-            _check_names(f"experiment {name!r}: options of the {net}", self.settings[net], legal)
+            legal = inspect.signature(self.settings[f"build_{net}"]).parameters.keys()
+            if "options" in legal:
+                legal |= inspect.signature(plain).parameters.keys()
+            _check_names(f"experiment {name!r}: options of the {net}", self.settings[net],
+                         legal - {"image_shape", "seed", "options"})
 
     def but(self, name, **changes):
         """The same under another name with these changes.
@@ -191,7 +195,9 @@ def _run_experiment(experiment, seed, data, reference, folder):
     with contextlib.suppress(LookupError, FileNotFoundError):
         net, training = _real_features(reference or data)
         generator = keras.models.load_model(run_dir / "generator_last.keras")
-        features = net.features(generate_images(generator, min(5000, len(training)), seed=1000 + seed))
+        count, labels = min(5000, len(training)), data.labels if is_conditional(generator) else None
+        labels = draw_labels(labels, count, seed=1000 + seed)
+        features = net.features(generate_images(generator, count, seed=1000 + seed, labels=labels))
         shares = class_shares(net.probabilities(features))
         row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
     row |= {"diverged": diverged, "settings": _job_settings(experiment, data, reference)}

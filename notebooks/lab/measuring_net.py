@@ -15,9 +15,11 @@ import keras
 import numpy as np
 import pandas as pd
 import scipy.special
+import sklearn.metrics
 from tqdm import tqdm
 
 from dcgan_utils import check_image_shape, check_positive, generate_images, run_in_batches
+from lab.conditional import draw_labels, is_conditional
 from lab.datasets import as_dataset, default_epochs
 from lab.files import ROOT, readable, replacing, run_folder, shown_path, smoke_mode
 from lab.formats import listed
@@ -268,23 +270,45 @@ def evaluate(net, generated, training, held_out=None):
         name=f"{len(real):,} images{', fewer than usual,' if len(real) < 10_000 else ''} by {net.name}")
 
 
+def obedience(net, generator, count=5000, *, seed=0):
+    """How often a conditional generator draws the class that it is asked for, as a `MeasuringNet` reads its images.
+
+    All classes are asked for in turn. Of real images in the place of generated ones the share is about `net.accuracy`.
+
+    Returns:
+        `(confusion, share)`: the number of images by class asked for, a row, and class seen, a column, int64
+        `(classes, classes)`, and the share of images of the class that was asked for.
+
+    Raises:
+        ValueError: a generator that takes no labels, or of fewer classes than the measuring net.
+    """
+    classes = len(net.class_names)
+    if not is_conditional(generator):
+        raise ValueError("the generator takes no labels; wanted one of build_conditional_generator.")
+    asked = np.arange(count) % classes
+    seen = net.probabilities(net.features(generate_images(generator, count, seed=seed, labels=asked))).argmax(axis=1)
+    confusion = sklearn.metrics.confusion_matrix(asked, seen, labels=range(classes))
+    return confusion, float(np.trace(confusion) / count)
+
+
 class Distance(keras.callbacks.Callback):
     """Frechet distance and diversity of a generator during training, with each picture, and what measuring costs.
 
     Of a fixed sample, smaller than usual. Diversity is the total variance of the features of generated images over
     that of real ones: about 1 for images as different from each other as real ones are, 0 for one image again and
     again. Adds `frechet_distance`, `diversity` and `measuring_seconds` to the logs of an epoch, counted from 1, that is
-    `due(epoch)`.
+    `due(epoch)`. A conditional generator is asked for classes as often as they come among `labels`.
 
     Attributes:
         count: how many images are compared, a fifth of the real ones and at most 5,000.
         floor: the distance of as many real images from other real ones.
     """
 
-    def __init__(self, net, images, generator, seed, due=lambda epoch: True):
+    def __init__(self, net, images, generator, seed, due=lambda epoch: True, labels=None):
         super().__init__()
         self.net, self.generator, self.seed, self.due = net, generator, seed, due
         self.count, self.seconds = min(5000, len(images) // 5), []
+        self.labels = draw_labels(labels, self.count, seed=seed)
         features = net.features(sample(images, 2 * self.count))
         self.real = features[:self.count]
         self.floor = round(frechet_distance(self.real, features[self.count:]), 4)
@@ -292,7 +316,7 @@ class Distance(keras.callbacks.Callback):
     def measure(self):
         """`(distance, diversity)` of the generator as it is."""
         started = time.perf_counter()
-        features = self.net.features(generate_images(self.generator, self.count, seed=self.seed))
+        features = self.net.features(generate_images(self.generator, self.count, seed=self.seed, labels=self.labels))
         distance = round(frechet_distance(self.real, features), 4)
         diversity = round(float(features.var(axis=0).sum() / self.real.var(axis=0).sum()), 4)
         self.seconds.append(time.perf_counter() - started)

@@ -80,7 +80,7 @@ def save_strips(results, path, *, group="experiments"):
     for row in results.itertuples():
         grids = (experiment_folder(run_folder(group), row.experiment, row.seed) / "grids").glob("epoch_*.png")
         grid = _grid(max(grids, key=epoch_of))
-        strips.append(grid[:(len(grid) - 2) // 8])
+        strips.append(grid[:(len(grid) - 2) // 8, :len(grid)])  # a conditional run's rows may be longer
     imageio.imwrite(path, np.concatenate(strips).squeeze() // 17 * 17, optimize=True)
 
 

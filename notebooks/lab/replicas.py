@@ -48,9 +48,10 @@ def on_all_replicas(make_step, losses, after_step=lambda step: None):
     strategy, this_replica = tf.distribute.get_strategy(), threading.local()  # each replica is traced in its own thread
     train_step = make_step([with_weight(loss, lambda gradient: gradient * this_replica.share) for loss in losses])
 
-    def step_of_replica(real, noise):
-        (real, noise), this_replica.share = replica_share(real, noise)
-        metrics = train_step.python_function(real, noise)  # within a tf.function of its own they could exchange nothing
+    def step_of_replica(*batch):  # real images and noise, or each of them with labels
+        parts, this_replica.share = replica_share(*tf.nest.flatten(batch))
+        batch = tf.nest.pack_sequence_as(batch, parts)
+        metrics = train_step.python_function(*batch)  # within a tf.function of its own they could exchange nothing
         return this_replica.share * tf.stack([tf.cast(metrics[name], keras.config.floatx()) for name in METRICS])
 
     def step_of_all(real, noise):

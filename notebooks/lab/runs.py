@@ -14,13 +14,14 @@ import tensorflow as tf
 import dcgan_utils as dcgan
 from lab import callbacks as after_each_epoch
 from lab import compiling
+from lab.conditional import grid_inputs, is_conditional
 from lab.datasets import as_dataset, default_epochs
 from lab.files import plural, readable, replacing, shown_path, whole_lines, write_json
 from lab.measuring_net import Distance, MeasuringNet, load_measuring_net
 from lab.net_configs import save_net
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
-from lab.settings import agree_on_config, check_settings, describe, fingerprint, name_of
-from lab.step_parts import EveryNth, WithPenalty, with_weight
+from lab.settings import agree_on_config, check_nets, check_settings, describe, fingerprint, name_of, sha256
+from lab.step_parts import EveryNth, WithOwnLosses, WithPenalty, handing_on_labels, on_images, with_weight
 from lab.tracking import Tracker
 
 
@@ -43,7 +44,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
     but sums may round differently.
 
     Args:
-        generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract.
+        generator, discriminator: nets of `build_generator` and `build_discriminator`, or of the same contract; or both
+            of `lab.conditional`, which are told the labels of the data, and whose grid has a column for each class.
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         run_dir: the folder; made if missing. Under `tf.distribute`, all workers must reach it, and the chief writes.
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
@@ -90,7 +92,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         generator_learning_rate=generator_learning_rate, beta_1=beta_1, beta_2=beta_2, averaging=averaging, seed=seed,
         losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every,
         compiled=compiled)
-    _check_nets(generator, discriminator, data.image_shape)
+    check_nets(generator, discriminator, data)
     reference = None if reference is None else as_dataset(reference)
     if reference and reference.image_shape != data.image_shape:
         raise ValueError(f"reference has images of shape {reference.image_shape}, the data have {data.image_shape}; "
@@ -109,26 +111,18 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
             "picture_every": int(picture_every), "measuring_net": net.name if net else None}
         if reference:
             settings["reference"] = fingerprint(reference)
+        if is_conditional(generator):
+            settings["labels"] = sha256(data.labels)
         pays = compiling.pays(epochs * math.ceil(count / batch_size))
         nets = {"generator": generator, "discriminator": discriminator}
         config = agree_on_config(run_dir, settings, nets, epochs, data, is_chief(), compiled, pays)
         if config["compiled"] or not compiling.has_gpu():  # 7 % of a compiled step on an H100; else not measured
             tf.config.experimental.enable_op_determinism()
-        run = _Run(generator, discriminator, data.images, run_dir, config, net, (reference or data).images, losses,
+        run = _Run(generator, discriminator, data, run_dir, config, net, (reference or data).images, losses,
                    penalty, epochs, on_picture or (lambda path: None))
         run.go_on(wandb_project if tracking and is_chief() else None, wandb_group, callbacks)
         wait_for_all_workers()
         return load_history(run_dir)
-
-
-def _check_nets(generator, discriminator, image_shape):
-    for name, net in (("generator", generator), ("discriminator", discriminator)):
-        if not isinstance(net, keras.Model):
-            raise ValueError(f"{name} is {net!r}; wanted a Keras model, such as build_{name} makes.")
-        shape = tuple(net.output_shape[1:] if name == "generator" else net.input_shape[1:])
-        if shape != image_shape:
-            raise ValueError(f"the {name} is made for images of shape {shape}, the data are {image_shape}; build it "
-                             "with image_shape=data.image_shape.")
 
 
 def _find_measuring_net(data, measuring_net):
@@ -163,7 +157,7 @@ def _locked(run_dir):
         yield
 
 
-def compose_step(generator, discriminator, optimizers, averaged, images, *, seed=0, averaging=0.9995,
+def compose_step(generator, discriminator, optimizers, averaged, images, *, labels=None, seed=0, averaging=0.9995,
                  losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
                  discriminator_every=1, compiled=None, give_up=print):
     """Notebook 04's train step with all that a run adds to it, on all replicas of the present strategy.
@@ -171,39 +165,44 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, seed
     Args:
         optimizers: the generator's and the discriminator's; a `LossScaleOptimizer` gets its loss scaled.
         averaged, averaging: a clone of the generator that follows it, see `dcgan_utils.make_average`.
-        images, seed: see `dcgan_utils.make_steps`. The others are those of `train`.
+        images, labels, seed: see `dcgan_utils.make_steps`; with labels, for the nets of `lab.conditional`. The others
+            are those of `train`.
         compiled, give_up: the shape of the calls that XLA compiles, if any, and whom to tell if it cannot; see
             `CompiledSteps`.
 
     Returns:
         `(steps, optimizers)`: what `dcgan_utils.make_steps` returns, and the two optimisers as they are to be saved.
     """
-    (d_loss, g_loss), asked = losses, discriminator
+    (d_loss, g_loss), drawing, asked = losses, generator, discriminator
+    if labels is not None:
+        drawing, asked = handing_on_labels(generator), WithOwnLosses(discriminator)
+        d_loss, g_loss = asked.losses(d_loss, g_loss)
+        penalty = penalty and on_images(penalty, discriminator)
     if penalty:
-        asked = WithPenalty(discriminator, penalty)
+        asked = WithPenalty(asked, penalty)
         d_loss = asked.loss(d_loss)
     if any(isinstance(optimizer, keras.optimizers.LossScaleOptimizer) for optimizer in optimizers):
         g_loss, d_loss = (with_weight(loss, optimizer.scale_loss)
                           for loss, optimizer in zip((g_loss, d_loss), optimizers))
     optimizers = [optimizer if every == 1 else EveryNth(optimizer, every)
                   for optimizer, every in zip(optimizers, (generator_every, discriminator_every))]
-    make_step = functools.partial(dcgan.make_train_step, generator, asked, *optimizers)
+    make_step = functools.partial(dcgan.make_train_step, drawing, asked, *optimizers)
     average = dcgan.make_average(generator, averaged, averaging)
     if tf.distribute.has_strategy():
         train_step, average = on_all_replicas(make_step, (d_loss, g_loss), average)
     else:
         train_step = make_step((d_loss, g_loss))
-    make_steps = functools.partial(dcgan.make_steps, train_step, tf.constant(images), generator.input_shape[-1],
-                                   seed=seed, after_step=average)
+    make_steps = functools.partial(dcgan.make_steps, train_step, tf.constant(images), generator.inputs[0].shape[-1],
+                                   labels=labels, seed=seed, after_step=average)
     return compiling.CompiledSteps(make_steps, compiled, give_up) if compiled else make_steps(), optimizers
 
 
 class _Run:
     """What one call of `train` holds on to: nets, callbacks, folder."""
 
-    def __init__(self, generator, discriminator, images, run_dir, config, net, reference, losses, penalty, epochs,
+    def __init__(self, generator, discriminator, data, run_dir, config, net, reference, losses, penalty, epochs,
                  on_picture):
-        settings, self.every, count = config["settings"], config["settings"]["picture_every"], len(images)
+        settings, self.every, count = config["settings"], config["settings"]["picture_every"], len(data.images)
         self.generator, self.count, self.run_dir, self.config, self.epochs = generator, count, run_dir, config, epochs
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
         for copy in (self.averaged, self.best):
@@ -212,22 +211,23 @@ class _Run:
                       for rate in ("generator_learning_rate", "learning_rate")]
         if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
             optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
-        self.at_a_time = 16
+        labels, self.at_a_time = data.labels if is_conditional(generator) else None, 16
         if config["compiled"]:
             self.at_a_time = compiling.steps_in_a_program(count // settings["batch_size"])
         self.steps, optimizers = compose_step(
-            generator, discriminator, optimizers, self.averaged, images, losses=losses, penalty=penalty,
-            compiled=(self.at_a_time, settings["batch_size"]) if config["compiled"] else None, give_up=self._give_up,
+            generator, discriminator, optimizers, self.averaged, data.images, labels=labels, losses=losses,
+            penalty=penalty, give_up=self._give_up,
+            compiled=(self.at_a_time, settings["batch_size"]) if config["compiled"] else None,
             **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
         generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
-        noise = dcgan.make_noise(64, generator.input_shape[-1], seed=settings["seed"])
+        drawn, columns = grid_inputs(generator, len(data.class_names), seed=settings["seed"])
         self.distance = None
         if net and len(reference) >= 10:
-            self.distance = Distance(net, reference, self.averaged, settings["seed"], self._due)
+            self.distance = Distance(net, reference, self.averaged, settings["seed"], self._due, labels)
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
-        self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, noise, self._due, on_picture,
-                                                  self.every, self.steps_per_epoch)
+        self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, drawn, self._due, on_picture,
+                                                  self.every, self.steps_per_epoch, columns)
         self.checkpoints = after_each_epoch.Checkpoints(
             run_dir, (generator, discriminator, self.averaged, self.best, *optimizers), self.metrics, self._due)
 

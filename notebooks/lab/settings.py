@@ -14,6 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 from dcgan_utils import check_positive, check_share
+from lab.conditional import check_labels
 from lab.files import readable, shown_path, write_json
 from lab.net_configs import without_defaults
 
@@ -43,10 +44,26 @@ def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, be
         raise ValueError(f"batch_size is {batch_size}, but there are only {count} images; wanted at most {count}.")
 
 
+def check_nets(generator, discriminator, data):
+    """Refuse what are no Keras models, or are made for other images or classes than those of a `Dataset`."""
+    for name, net in (("generator", generator), ("discriminator", discriminator)):
+        if not isinstance(net, keras.Model):
+            raise ValueError(f"{name} is {net!r}; wanted a Keras model, such as build_{name} makes.")
+        shape = tuple(net.output_shape[1:] if name == "generator" else net.inputs[0].shape[1:])
+        if shape != data.image_shape:
+            raise ValueError(f"the {name} is made for images of shape {shape}, the data are {data.image_shape}; build "
+                             "it with image_shape=data.image_shape.")
+    check_labels(generator, discriminator, data)
+
+
+def sha256(array):
+    """The hash of an array's bytes, as hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+
+
 def fingerprint(data):
     """What tells the images of one dataset from those of another."""
-    return {"count": len(data.images), "image_shape": list(data.image_shape),
-            "sha256": hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest()}
+    return {"count": len(data.images), "image_shape": list(data.image_shape), "sha256": sha256(data.images)}
 
 
 def name_of(function):

@@ -26,6 +26,43 @@ class WithPenalty:
         return lambda *logits: loss(*logits) + self.penalty(self.discriminator, *self.asked)
 
 
+def handing_on_labels(generator):
+    """A conditional generator as the step wants it: `[noise, labels]` to `[images, labels]`, for the discriminator."""
+    return keras.Model(generator.inputs, [generator.output, generator.inputs[1]])
+
+
+def on_images(penalty, discriminator):
+    """A penalty for the step of a conditional discriminator, which is asked about `[images, labels]`.
+
+    The `penalty` itself is one as of any discriminator, a function of images: the labels stay what they are.
+    """
+    def with_labels(_, real, fake):
+        (real, labels), (fake, _) = real, fake
+        return penalty(lambda images, training: discriminator([images, labels], training=training), real, fake)
+
+    return with_labels
+
+
+class WithOwnLosses:
+    """A discriminator whose layers add losses of their own (`add_loss`) when it is asked, such as for a wrong class.
+
+    Hand it to `make_train_step` in the discriminator's place, and what `losses` returns in the place of the two losses:
+    what is added at real images and at generated ones is the discriminator's, the latter the generator's, too.
+    """
+
+    def __init__(self, discriminator):
+        self.discriminator, self.added = discriminator, []
+        self.trainable_variables = discriminator.trainable_variables
+
+    def __call__(self, inputs, training):
+        logits = self.discriminator(inputs, training=training)
+        self.added = [*self.added[-1:], sum(self.discriminator.losses)]
+        return logits
+
+    def losses(self, d_loss, g_loss):
+        return lambda *logits: d_loss(*logits) + sum(self.added), lambda fake: g_loss(fake) + self.added[-1]
+
+
 def with_weight(loss, weigh):
     """The loss with another weight in training: its value stays, its gradient becomes `weigh(gradient)`."""
     @tf.custom_gradient
