@@ -1,4 +1,4 @@
-"""Experiments beside a base, paired by seed: rows in, a table out; used from notebook 06 on."""
+"""Experiments beside a base, paired by seed: rows in, a table out; used in notebook 02 and from 06 on."""
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ def compare_experiments(results, base=None):
                     "variance": differences.var(), "freedom": len(differences) - 1}
         rows.append(row)
     table = pd.DataFrame(rows, columns=["experiment", "base", "seeds", "mean", "variance", "freedom"])
-    table = table.set_index("experiment").astype(dict.fromkeys(["seeds", "mean", "variance", "freedom"], float))
+    table = table.set_index("experiment").astype({"seeds": int, "mean": float, "variance": float, "freedom": float})
     freedom, variance = _moderated(*table[["variance", "freedom"]].to_numpy().T)
     error = np.sqrt(variance / table["seeds"])
     half = scipy.stats.t.ppf(0.975, freedom) * error
@@ -56,7 +56,6 @@ def compare_experiments(results, base=None):
     table["seen from"] = np.exp(half + scipy.stats.t.ppf(0.8, freedom) * error)
     direction = np.where(table["mean"] > 0, "worse", "better")
     table["verdict"] = pd.Series(np.where(table["q"] < 0.05, direction, "no difference seen"), table.index).where(known)
-    table["seeds"] = table["seeds"].astype(int)
     for column, digits in (("frechet_distance", 1), ("recall", 2)):
         values = results.groupby("experiment", sort=False)[column]
         table[column.replace("_", " ")] = [

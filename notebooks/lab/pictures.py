@@ -55,6 +55,13 @@ def _read(path):
     return picture.reshape(*picture.shape[:2], -1)
 
 
+def _last_grid(row, group):
+    """The last grid of the run of a row of `load_experiments(group)`, or an error that names its folder."""
+    folder = experiment_folder(run_folder(group), row.experiment, row.seed) / "grids"
+    with readable(shown_path(folder)):
+        return _read(max(folder.glob("epoch_*.png"), key=epoch_of))
+
+
 def plot_grids(results, *, group="experiments", seed=0, columns=6):
     """A figure with the last grid of each experiment, its first 4 x 4 images, with their distance.
 
@@ -62,9 +69,7 @@ def plot_grids(results, *, group="experiments", seed=0, columns=6):
     """
     grids, titles = [], []
     for row in results[results.seed == seed].itertuples():
-        folder = experiment_folder(run_folder(group), row.experiment, seed) / "grids"
-        with readable(shown_path(folder)):
-            grids.append(_first_tiles(_read(max(folder.glob("epoch_*.png"), key=epoch_of))))
+        grids.append(_first_tiles(_last_grid(row, group)))
         titles.append(f"{row.experiment}\n{row.frechet_distance:.1f}")
     if not grids:
         raise ValueError(f"no run of seed {seed} among the results; there are {sorted(set(results.seed))}.")
@@ -78,8 +83,7 @@ def save_strips(results, path, *, group="experiments"):
     """
     strips = []
     for row in results.itertuples():
-        grids = (experiment_folder(run_folder(group), row.experiment, row.seed) / "grids").glob("epoch_*.png")
-        grid = _grid(max(grids, key=epoch_of))
+        grid = _last_grid(row, group)
         strips.append(grid[:(len(grid) - 2) // 8, :len(grid)])  # a conditional run's rows may be longer
     imageio.imwrite(path, np.concatenate(strips).squeeze() // 17 * 17, optimize=True)
 
