@@ -149,6 +149,16 @@ def memorisation(generated, training, held_out=None):
             "copy_distance": float(np.median(ours) / np.median(theirs))}
 
 
+def spectrum(images):
+    """Mean power of the first channel at each frequency, the slow ones in the middle.
+
+    Of uint8 images `(n, height, width, channels)`: float64 `(height, width)`. With even sides the first row and the
+    first column hold the period of 2 pixels, and the corner where they meet the checkerboard.
+    """
+    pixels = images[..., 0] / 255
+    return np.fft.fftshift((np.abs(np.fft.fft2(pixels)) ** 2).mean(axis=0))
+
+
 def sample(items, count, seed=0):
     """`count` of the items at random, or all of them in random order if there are fewer."""
     return items[np.random.default_rng(seed).permutation(len(items))[:count]]
