@@ -20,7 +20,7 @@ TABLES = {**dict.fromkeys(("02_generator", "03_discriminator", "06_experiments",
 TEXTS = {name: "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
                          if cell.cell_type == "markdown") for name in TABLES}
 CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
-OTHERWISE = r"^### At equal seconds\n.*?(?=^###? )"  # a section with comparisons of its own
+OTHERWISE = r"^### (?:At equal seconds|Ten times as long)\n.*?(?=^###? )"  # sections with comparisons of their own
 
 
 def claims_of(text):
@@ -67,6 +67,12 @@ def test_verdicts_at_equal_seconds_are_those_of_the_curves_and_the_costs_of_a_st
         rows.append({"experiment": name, "seed": seed, "frechet_distance": distance, "recall": np.nan})
     check(claims_of(section(TEXTS["06a_all_experiments"], "At equal seconds")),
           comparisons.compare_experiments(pd.DataFrame(rows)))
+
+
+def test_verdicts_of_the_runs_ten_times_as_long_are_those_of_their_table():
+    long = pd.read_csv(ROOT / "outputs" / "experiments_long.csv")
+    assert set(long.epochs) == {10 * epochs for epochs in RESULTS[RESULTS.experiment == "base"].epochs}
+    check(claims_of(section(TEXTS["06a_all_experiments"], "Ten times as long")), comparisons.compare_experiments(long))
 
 
 def test_each_comparison_has_three_seeds_and_the_base_twelve():
