@@ -189,6 +189,18 @@ def test_memorisation_tells_copies_from_new_images(with_held_out):
     assert some["copied"] == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("pattern, place", [
+    (lambda row, column: row % 2, (0, 8)), (lambda row, column: column % 2, (8, 0)),
+    (lambda row, column: (row + column) % 2, (0, 0)), (lambda row, column: column % 4 < 2, (8, 4))])
+def test_spectrum_has_a_pattern_at_its_frequency_and_is_the_mean_of_all_images_first_channel(pattern, place):
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    images[..., 0] = [255 * pattern(*np.indices((16, 16))), np.zeros((16, 16))]
+    power = measures.spectrum(images)
+    assert power.shape == (16, 16) and power[8, 8] == pytest.approx(128 ** 2 / 2)  # half of 256 pixels are white
+    power[8, 8] = 0
+    assert np.unravel_index(power.argmax(), power.shape) == place and power.sum() == pytest.approx(128 ** 2 / 2)
+
+
 PAIRS = {function.__name__: function for function in (
     measures.frechet_distance, measures.kernel_distance, measures.manifold_scores, measures.nearest_images,
     measures.memorisation)}

@@ -16,7 +16,7 @@ RESULTS = pd.read_csv(ROOT / "outputs" / "experiments.csv")
 SEARCH = pd.read_csv(ROOT / "outputs" / "experiments_search.csv")
 CURVES = pd.read_csv(ROOT / "outputs" / "experiments_curves.csv")
 TABLES = {**dict.fromkeys(("02_generator", "03_discriminator", "06_experiments", "06a_all_experiments"), "experiments"),
-          "07_batch_normalization": "batch_normalization"}  # the file in outputs/ that a notebook's verdicts are from
+          "07_batch_normalization": "batch_normalization", "08_svhn": "colour"}  # the file in outputs/ that a notebook's verdicts are from
 TEXTS = {name: "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
                          if cell.cell_type == "markdown") for name in TABLES}
 CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
