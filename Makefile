@@ -17,7 +17,7 @@ export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
 # make train DATASET="my images" EPOCHS=25 BATCH_SIZE=32 RUN=my-run
 train: .venv/ready
-	@trap : INT; $(COMMAND) train $(call given,DATASET RUN RECIPE EPOCHS BATCH_SIZE) || [ $$? = 130 ]  # 130: by Ctrl-C
+	@trap : INT; $(COMMAND) train $(call given,DATASET RUN RECIPE CONDITIONAL EPOCHS BATCH_SIZE) || [ $$? = 130 ]  # 130: by Ctrl-C
 
 # the notebooks run as copies in which every exercise is checked twice: as it stands, and solved
 test: .venv/ready

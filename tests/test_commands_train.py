@@ -10,12 +10,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from lab import datasets, recipes
+from lab import conditional, datasets, recipes
 from lab.commands import arguments, train
 from test_newcomer import make
 
 ODD = ["my images", "images/", "1", "~/x", "it's \"$5\" #2", "50% (a;b) & $(HOME) *"]
-GIVEN = {"train": ("DATASET", "RUN", "RECIPE", "EPOCHS", "BATCH_SIZE"), "explorer": ("RUN", "DATASET"),
+GIVEN = {"train": ("DATASET", "RUN", "RECIPE", "CONDITIONAL", "EPOCHS", "BATCH_SIZE"), "explorer": ("RUN", "DATASET"),
          "gallery": ("RUNS",), "measuring-net": ("DATASET", "SHIP")}
 
 
@@ -32,8 +32,9 @@ def test_repository_is_one_word(course):
     assert done.returncode and "wanted owner/name" in done.stderr
 
 
-def test_known_names_are_those_of_load_dataset_and_recipes_those_of_the_lab():
+def test_known_names_are_those_of_load_dataset_and_recipes_and_ways_those_of_the_lab():
     assert arguments.KNOWN == tuple(datasets.NAMED) and arguments.RECIPES == tuple(recipes.RECIPES)
+    assert arguments.WAYS == conditional.WAYS
 
 
 @pytest.mark.parametrize("typed, path, run", [
@@ -75,7 +76,8 @@ def test_runs_are_names_with_spaces_between_or_one_that_has_spaces(tmp_path, mon
     ("DATASET=data/typo", "there is no {here}/data/typo"), ("DATASET=mnist/", "there is no {here}/mnist"),
     ("DATASET=", "DATASET is empty"), ("RUN=", "RUN is empty"), ("RUN=a/b", "run name 'a/b'"),
     ("RUN=..", "run name '..'"), ("EPOCHS=2.5", "EPOCHS is '2.5'; wanted a whole number"),
-    ("BATCH_SIZE=0", "BATCH_SIZE is '0'; wanted"), ("RECIPE=tpu", "RECIPE is 'tpu'; wanted cpu or gpu or first")])
+    ("BATCH_SIZE=0", "BATCH_SIZE is '0'; wanted"), ("RECIPE=tpu", "RECIPE is 'tpu'; wanted cpu or gpu or first"),
+    ("CONDITIONAL=yes", "CONDITIONAL is 'yes'; wanted channel or projection or auxiliary")])
 def test_arguments_are_checked_before_anything_is_made(typed, said, outputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "execute", None)

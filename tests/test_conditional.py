@@ -4,12 +4,13 @@ import json
 
 import imageio.v3 as imageio
 import keras
+import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab import conditional, datasets, experiments, measuring_net, runs
+from lab import conditional, datasets, experiments, files, measuring_net, runs
 from lab.commands import explorer
 from test_runs import assert_same_run
 from test_step_parts import slope
@@ -266,6 +267,53 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, 
         with pytest.raises(ValueError, match=words):
             runs.train(*nets, images, tmp_path / "run", epochs=1, measuring_net=False, tracking=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_way_that_there_is_not_and_data_without_labels_are_refused_in_a_line():
+    for way in conditional.WAYS:
+        conditional.check_way(way, labelled())
+        with pytest.raises(ValueError, match=f"^{way} nets .*, an array, have no labels: sort .* sub-folders.*leave"):
+            conditional.check_way(way, datasets.Dataset(small_data()))
+    conditional.check_way("", datasets.Dataset(small_data()))
+    with pytest.raises(ValueError, match="is 'yes'; wanted one of channel, projection, auxiliary, or '' for none"):
+        conditional.check_way("yes", labelled())
+
+
+def test_sub_folders_are_classes_to_choose_from(tmp_path, quick_steps):
+    for number, image in enumerate(small_data(60)):
+        folder = tmp_path / "images" / ("boats", "cars", "trees")[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        imageio.imwrite(folder / f"{number}.png", image.squeeze())
+    data = datasets.load_dataset(tmp_path / "images", image_size=16)
+    train(tmp_path / "run", 1, data=data, way="projection")
+    generator = keras.models.load_model(tmp_path / "run" / "generator.keras")
+    assert dcgan.generate_images(generator, 4, labels=data.class_names.index("trees")).shape == (4, 16, 16, 1)
+
+
+def test_notebook_04_hands_over_nets_that_are_told_the_class(tmp_path, monkeypatch):
+    cells = nbformat.read(files.ROOT / "notebooks" / "04_training.ipynb", as_version=4).cells
+    sources, handed = {cell.id: cell.source for cell in cells}, []
+    data = datasets.Dataset(np.zeros((60, 28, 28, 1), np.uint8), np.resize([0, 1, 2], 60).astype(np.uint8), NAMES)
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: data)
+    monkeypatch.setattr(runs, "train", lambda *arguments, **options: handed.append(arguments))
+    for way in ("", *conditional.WAYS):
+        place = {"display": lambda **options: None, "Image": None}
+        exec("\n".join([sources["04-003"], sources["04-005"], f"CONDITIONAL, SEED = {way!r}, 3", sources["04-007"],
+                        sources["pair-code"], sources["04-019"]]), place)
+        generator, discriminator, *_ = handed[-1]
+        recipe = {name: dict(place["recipe"][name], seed=3) for name in ("generator", "discriminator")}
+        wanted = [dcgan.build_generator((28, 28, 1), **recipe["generator"]),
+                  dcgan.build_discriminator((28, 28, 1), **recipe["discriminator"])]
+        if way:
+            wanted = [conditional.build_conditional_generator((28, 28, 1), 3, **recipe["generator"]),
+                      conditional.build_conditional_discriminator((28, 28, 1), 3, way, **recipe["discriminator"])]
+        for net, other in zip((generator, discriminator), wanted):
+            for one, two in zip(net.get_weights(), other.get_weights(), strict=True):
+                np.testing.assert_array_equal(one, two)
+    data = datasets.Dataset(data.images)
+    with pytest.raises(ValueError, match="have no labels"):
+        exec(sources["04-007"], place)
 
 
 def test_run_of_other_labels_is_another_run(tmp_path, quick_steps):

@@ -103,6 +103,15 @@ class ClassLoss(keras.layers.Layer):
         return input_shape[0]
 
 
+def check_way(way, data):
+    """Refuse a way that there is not, or one for a `Dataset` without labels; '' is for nets that are not told."""
+    if way not in ("", *WAYS):
+        raise ValueError(f"the way to use the label is {way!r}; wanted one of {', '.join(WAYS)}, or '' for none.")
+    if way and data.labels is None:
+        raise ValueError(f"{way} nets are told the class of an image, and the data, {data.source}, have no labels: "
+                         "sort the images into sub-folders, which name the classes, or leave CONDITIONAL out.")
+
+
 def is_conditional(net):
     """Whether a net takes labels, too."""
     return len(net.inputs) == 2

@@ -9,6 +9,7 @@ from lab.files import OUTPUTS
 
 KNOWN = ("mnist", "fashion_mnist", "svhn", "house_numbers_standin")  # `datasets.NAMED`, which takes seconds to import
 RECIPES = ("cpu", "gpu", "first")  # `recipes.RECIPES`, likewise
+WAYS = ("channel", "projection", "auxiliary")  # `conditional.WAYS`, likewise
 
 
 def given(arguments):

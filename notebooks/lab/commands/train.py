@@ -1,4 +1,4 @@
-"""`make train`: notebook 04 without its exercises, with the dataset, run, recipe, epochs and batch size of `make`.
+"""`make train`: notebook 04 without its exercises, with the dataset, run, recipe and so on of `make`.
 
 The executed notebook is kept in the run's folder, once it has come to its end. Ctrl-C interrupts its kernel, so that
 the run can save what it has; a second one ends it at once.
@@ -13,7 +13,7 @@ import nbformat
 import papermill
 
 from lab.commands import STOPPED
-from lab.commands.arguments import RECIPES, dataset_of, given, one_of, run_name, whole_numbers
+from lab.commands.arguments import RECIPES, WAYS, dataset_of, given, one_of, run_name, whole_numbers
 from lab.files import ROOT, replacing, run_folder
 
 NOTEBOOK = ROOT / "notebooks" / "04_training.ipynb"
@@ -81,7 +81,7 @@ def main(arguments):
     except ValueError as error:
         sys.exit(str(error))
     parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", RECIPES),
-                  "RUN": path.parent.name, "DATASET": dataset_of(values)}
+                  **one_of(values, "CONDITIONAL", WAYS), "RUN": path.parent.name, "DATASET": dataset_of(values)}
     executed = execute(without_exercises(nbformat.read(NOTEBOOK, as_version=4)), parameters)
     del executed.metadata["papermill"]
     with replacing(path) as partial:
