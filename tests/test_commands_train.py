@@ -49,6 +49,8 @@ def test_dataset_is_a_path_from_here_and_names_the_run(typed, path, run, tmp_pat
     (tmp_path / "a.v2.npz").touch()
     values = arguments.given([f"DATASET={typed}"])
     assert arguments.dataset_of(values) == str(tmp_path / path) and arguments.run_name(values) == run
+    assert arguments.run_name({**values, "CONDITIONAL": "channel"}) == f"{run}-channel"
+    assert arguments.run_name({**values, "CONDITIONAL": "channel", "RUN": "1"}) == "1"
     assert arguments.run_name({**values, "RUN": "1"}) == "1" and capsys.readouterr().out == ""
 
 
@@ -77,7 +79,7 @@ def test_runs_are_names_with_spaces_between_or_one_that_has_spaces(tmp_path, mon
     ("DATASET=", "DATASET is empty"), ("RUN=", "RUN is empty"), ("RUN=a/b", "run name 'a/b'"),
     ("RUN=..", "run name '..'"), ("EPOCHS=2.5", "EPOCHS is '2.5'; wanted a whole number"),
     ("BATCH_SIZE=0", "BATCH_SIZE is '0'; wanted"), ("RECIPE=tpu", "RECIPE is 'tpu'; wanted cpu or gpu or first"),
-    ("CONDITIONAL=yes", "CONDITIONAL is 'yes'; wanted channel or projection or auxiliary")])
+    ("CONDITIONAL=a/b", "CONDITIONAL is 'a/b'; wanted projection or channel or auxiliary")])
 def test_arguments_are_checked_before_anything_is_made(typed, said, outputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "execute", None)

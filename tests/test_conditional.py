@@ -122,7 +122,7 @@ def test_auxiliary_verdict_is_the_unconditional_one_and_the_second_head_adds_its
 
 
 def test_builders_refuse_what_they_cannot_build():
-    with pytest.raises(ValueError, match="way is 'concat'; wanted one of 'channel', 'projection', 'auxiliary'"):
+    with pytest.raises(ValueError, match="way is 'concat'; wanted one of 'projection', 'channel', 'auxiliary'"):
         make_discriminator("concat")
     for build in (make_generator, make_discriminator):
         with pytest.raises(ValueError, match="classes is 0; wanted a whole number"):
@@ -275,7 +275,7 @@ def test_way_that_there_is_not_and_data_without_labels_are_refused_in_a_line():
         with pytest.raises(ValueError, match=f"^{way} nets .*, an array, have no labels: sort .* sub-folders.*leave"):
             conditional.check_way(way, datasets.Dataset(small_data()))
     conditional.check_way("", datasets.Dataset(small_data()))
-    with pytest.raises(ValueError, match="is 'yes'; wanted one of channel, projection, auxiliary, or '' for none"):
+    with pytest.raises(ValueError, match="is 'yes'; wanted one of projection, channel, auxiliary, or '' for none"):
         conditional.check_way("yes", labelled())
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dcgan_utils import build_discriminator, build_generator, check_positive, make_noise
 
-WAYS = ("channel", "projection", "auxiliary")  # in which a discriminator can use the label
+WAYS = ("projection", "channel", "auxiliary")  # in which a discriminator can use the label
 
 
 def build_conditional_generator(image_shape, classes, latent_dim=64, *, seed=0, **options):
@@ -26,9 +26,9 @@ def build_conditional_generator(image_shape, classes, latent_dim=64, *, seed=0, 
     """
     check_positive(classes=classes, latent_dim=latent_dim)
     plain = build_generator(image_shape, 2 * latent_dim, seed=seed, **options)
-    noise, label = keras.Input((latent_dim,), name="noise"), _label_input()
-    joined = keras.layers.Concatenate()([noise, _embed(label, classes, latent_dim, 1000 * seed + 400)])
-    return keras.Model([noise, label], _through_copies(plain.layers, joined), name=plain.name)
+    noise, label = keras.Input((latent_dim,), name="noise"), label_input()
+    joined = keras.layers.Concatenate()([noise, embed(label, classes, latent_dim, 1000 * seed + 400)])
+    return keras.Model([noise, label], through_copies(plain.layers, joined), name=plain.name)
 
 
 def build_conditional_discriminator(image_shape, classes, way="projection", *, seed=0, **options):
@@ -39,51 +39,61 @@ def build_conditional_discriminator(image_shape, classes, way="projection", *, s
     Args:
         classes: how many there are.
         way: what becomes of the label.
-            "channel": a picture, learned for each class, is one more channel of the image. After Mirza and Osindero
-            2014, https://arxiv.org/abs/1411.1784;
-            "projection": the inner product of a vector, learned for each class, with the features before the last
-            dense layer is added to the logit. Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637;
-            "auxiliary": the verdict does not see it. A second head on the same features, the layer "class_logits",
-            reads the class, and how badly it does is added to both nets' losses, see `ClassLoss`.
+            "channel": see `with_channel`;
+            "projection": see `with_projection`;
+            "auxiliary": see `with_class_head`.
         options: `image_shape`, `seed` and the others are those of `build_discriminator`.
     """
     if way not in WAYS:
         raise ValueError(f"way is {way!r}; wanted one of {', '.join(map(repr, WAYS))}.")
     check_positive(classes=classes)
     *body, last = build_discriminator(image_shape, seed=seed, **options).layers
-    layers, (height, width, _), seed = keras.layers, image_shape, 1000 * seed + 900
-    image, label = keras.Input(image_shape, name="image"), _label_input()
-    features = image
-    if way == "channel":
-        picture = layers.Reshape((height, width, 1))(_embed(label, classes, height * width, seed))
-        features = layers.Concatenate()([image, picture])
-    features, precise = _through_copies(body, features), {"dtype": keras.config.floatx()}
-    logits = _through_copies([last], features)
+    image, label, seed = keras.Input(image_shape, name="image"), label_input(), 1000 * seed + 900
+    seen = with_channel(image, label, classes, seed) if way == "channel" else image
+    features = through_copies(body, seen)
+    logits = through_copies([last], features)
     if way == "projection":
-        projected = layers.Dot(1, **precise)([_embed(label, classes, features.shape[-1], seed, 0.02), features])
-        logits = layers.Add(**precise)([logits, projected])
+        logits = with_projection(logits, features, label, classes, seed)
     if way == "auxiliary":
-        initial = keras.initializers.RandomNormal(stddev=0.02, seed=seed)
-        read = layers.Dense(classes, kernel_initializer=initial, name="class_logits", **precise)(features)
-        logits = ClassLoss(**precise)([logits, read, label])
+        logits = with_class_head(logits, features, label, classes, seed)
     return keras.Model([image, label], logits, name="discriminator")
 
 
-def _through_copies(layers, inputs):
+def label_input():
+    """A label for each image: an input of whole numbers, `(n,)`."""
+    return keras.Input((), dtype="int32", name="label")
+
+
+def embed(label, classes, length, seed, deviation=1.0):
+    """A vector for each label, `(n,)` to `(n, length)`: its row of a table, learned, N(0, deviation^2) at first."""
+    initial = keras.initializers.RandomNormal(stddev=deviation, seed=seed)
+    return keras.layers.Embedding(classes, length, embeddings_initializer=initial)(label)
+
+
+def through_copies(layers, inputs):
     """What comes out of layers one after the other, each made anew as it was set, with the same first weights."""
     for layer in layers:
         inputs = type(layer).from_config(layer.get_config())(inputs)
     return inputs
 
 
-def _label_input():
-    return keras.Input((), dtype="int32", name="label")
+def with_channel(image, label, classes, seed):
+    """The image with one more channel, a picture that is learned for each class.
+
+    After Mirza and Osindero 2014, https://arxiv.org/abs/1411.1784.
+    """
+    height, width = image.shape[1:3]
+    picture = keras.layers.Reshape((height, width, 1))(embed(label, classes, height * width, seed))
+    return keras.layers.Concatenate()([image, picture])
 
 
-def _embed(label, classes, length, seed, deviation=1.0):
-    """A vector for each class, N(0, deviation^2) at first."""
-    initial = keras.initializers.RandomNormal(stddev=deviation, seed=seed)
-    return keras.layers.Embedding(classes, length, embeddings_initializer=initial)(label)
+def with_projection(logits, features, label, classes, seed):
+    """The verdict plus the inner product of a vector, learned for each class, with the features that it is made of.
+
+    Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637.
+    """
+    vector, precise = embed(label, classes, features.shape[-1], seed, 0.02), {"dtype": keras.config.floatx()}
+    return keras.layers.Add(**precise)([logits, keras.layers.Dot(1, **precise)([vector, features])])
 
 
 @keras.saving.register_keras_serializable(package="lab")
@@ -101,6 +111,17 @@ class ClassLoss(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+def with_class_head(logits, features, label, classes, seed):
+    """The verdict as it is, without the label; a second head on the same features, "class_logits", reads the class.
+
+    How badly it reads is added to both nets' losses, see `ClassLoss`. Odena et al. 2017,
+    https://arxiv.org/abs/1610.09585.
+    """
+    initial, precise = keras.initializers.RandomNormal(stddev=0.02, seed=seed), {"dtype": keras.config.floatx()}
+    read = keras.layers.Dense(classes, kernel_initializer=initial, name="class_logits", **precise)(features)
+    return ClassLoss(**precise)([logits, read, label])
 
 
 def check_way(way, data):

@@ -1,4 +1,4 @@
-"""Figures: drawings of nets (02, 03), film strips of a run (04), measures (05), grids and curves of runs (06 on)."""
+"""Figures: drawings of nets (02, 03), film strips of a run (04), measures (05), runs (06 on), confusions (12)."""
 
 import itertools
 import math
@@ -208,4 +208,25 @@ def plot_table(values, worse, *, title, label):
     axis.set_yticks(range(len(values)), values.index)
     axis.set_title(title)
     figure.colorbar(picture, label=label)
+    return figure
+
+
+def plot_confusions(confusions, names):
+    """A figure of how often each class was seen where each was asked for, a panel a matrix, in per cent of a row.
+
+    `confusions` is a dict by title of counts `(classes, classes)`, a row a class asked for; `names` are the classes'.
+    """
+    figure, axes = plt.subplots(1, len(confusions), squeeze=False, sharey=True, figsize=(3.4 * len(confusions), 3.9),
+                                layout="constrained")
+    for axis, (title, counts) in zip(axes[0], confusions.items()):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares ** 0.3, cmap="Blues", vmin=0, vmax=1)  # so that one in a hundred can be seen
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6,
+                          color="white" if share > 0.3 else "black")
+        axis.set_xticks(range(len(names)), names, fontsize=8, rotation=90 if max(map(len, names)) > 2 else 0)
+        axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.set(title=title, xlabel="seen as")
+    axes[0, 0].set_ylabel("asked for")
     return figure

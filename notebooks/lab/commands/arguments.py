@@ -9,7 +9,7 @@ from lab.files import OUTPUTS
 
 KNOWN = ("mnist", "fashion_mnist", "svhn", "house_numbers_standin")  # `datasets.NAMED`, which takes seconds to import
 RECIPES = ("cpu", "gpu", "first")  # `recipes.RECIPES`, likewise
-WAYS = ("channel", "projection", "auxiliary")  # `conditional.WAYS`, likewise
+WAYS = ("projection", "channel", "auxiliary")  # `conditional.WAYS`, likewise
 
 
 def given(arguments):
@@ -35,9 +35,10 @@ def dataset_of(values):
 
 
 def run_name(values):
-    """`RUN`; without it, the name of the dataset: of a file, without its suffix."""
+    """`RUN`; without it, the name of the dataset, of a file without its suffix, and the way of conditional nets."""
     path = _path(values.get("DATASET", "mnist"))
-    return values.get("RUN") or (path.name if path.is_dir() else path.stem)
+    names = path.name if path.is_dir() else path.stem, values.get("CONDITIONAL")
+    return values.get("RUN") or "-".join(filter(None, names))
 
 
 def run_names(values):

@@ -76,12 +76,13 @@ def execute(notebook, parameters):
 
 def main(arguments):
     values = given(arguments)
+    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", RECIPES),
+                  **one_of(values, "CONDITIONAL", WAYS)}
     try:
         path = run_folder(run_name(values)) / NOTEBOOK.name
     except ValueError as error:
         sys.exit(str(error))
-    parameters = {**whole_numbers(values, "EPOCHS", "BATCH_SIZE"), **one_of(values, "RECIPE", RECIPES),
-                  **one_of(values, "CONDITIONAL", WAYS), "RUN": path.parent.name, "DATASET": dataset_of(values)}
+    parameters |= {"RUN": path.parent.name, "DATASET": dataset_of(values)}
     executed = execute(without_exercises(nbformat.read(NOTEBOOK, as_version=4)), parameters)
     del executed.metadata["papermill"]
     with replacing(path) as partial:
