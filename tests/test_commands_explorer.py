@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
-from lab import datasets, files, runs
+from lab import conditional, datasets, files, runs
 from lab.commands import explorer
 from lab.settings import describe
 
@@ -174,6 +174,15 @@ def test_options_of_a_discriminator_are_seen_in_its_weights(options):
     assert described.count(describe(net)) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"batch_norm": False, "hidden": None}, {"dropout": 0.3, "hidden": 5}])
+@pytest.mark.parametrize("way", conditional.WAYS)
+def test_way_in_which_a_discriminator_is_told_the_class_is_seen_in_its_weights(way, options):
+    net = conditional.build_conditional_discriminator((28, 28, 1), 7, way, seed=5, **options)
+    values, settings = [v.numpy() for v in net.variables], {"data": {"image_shape": [28, 28, 1]}, "seed": 5}
+    described = [describe(other) for other in explorer._candidates(values, settings, 7)]
+    assert described.count(describe(net)) == 1
+
+
 def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and_nets, tmp_path):
     run_dir = shutil.copytree(run_and_nets[0], tmp_path / "run")
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
@@ -188,19 +197,25 @@ def test_run_without_checkpoint_or_with_another_discriminator_is_refused(run_and
 
 # The notebook's sliders
 
-def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
+@pytest.mark.parametrize("classes", [(), ("a", "b", "c")])
+def test_sliders_of_the_notebook_draw_what_they_say(classes, make_nets):
     generator, sources, wanted = make_nets((28, 28, 1))[0], {}, ("def draw(", "def spherical(", "widgets.VBox(")
+    if classes:
+        generator = conditional.build_conditional_generator((28, 28, 1), 3, 8, width=4, refinements=1)
     for cell in nbformat.read(files.ROOT / "notebooks" / "11_latent_space.ipynb", as_version=4).cells:
         sources |= {name: cell.source for name in wanted if name in cell.source}
+    data = datasets.Dataset(np.zeros((3, 28, 28, 1), np.uint8), np.arange(3, dtype=np.uint8), ("a", "b", "c"))
     place = {"np": np, "dcgan": dcgan, "generator": generator, "latent_dim": 8, "widgets": widgets, "imageio": imageio,
-             "directions": explorer.principal_directions(generator)}
-    exec("\n".join(sources[name] for name in wanted), place)
+             "conditional": conditional, "data": data, "directions": explorer.principal_directions(generator)}
+    exec("\n".join(sources[name] for name in wanted).replace("\nwidgets.VBox(", "\nbox = widgets.VBox("), place)
 
     def shown():
         return imageio.imread(place["picture"].value, extension=".png")
 
-    def assert_shows(noise):
-        row = dcgan.make_grid(place["draw"](np.stack([a, noise, b])).repeat(6, axis=1).repeat(6, axis=2), columns=3)
+    def assert_shows(noise, label=0):
+        three = np.stack([a, noise, b]).astype(np.float32)
+        images = dcgan.to_uint8(generator([three, np.full(3, label)] if classes else three, training=False))
+        row = dcgan.make_grid(images.repeat(6, axis=1).repeat(6, axis=2), columns=3)
         np.testing.assert_array_equal(shown(), row.squeeze())
 
     generator.layers[-1].kernel.assign(1e4 * generator.layers[-1].kernel)
@@ -214,4 +229,11 @@ def test_sliders_of_the_notebook_draw_what_they_say(make_nets):
     place["button"].click()
     a, b = dcgan.make_noise(2, 8, seed=6).numpy()
     assert_shows(a)
+    assert (place["digit"] in place["box"].children) is bool(classes)
+    if classes:
+        before = shown()
+        assert place["digit"].options == (("a", 0), ("b", 1), ("c", 2))
+        place["digit"].value = 2
+        assert_shows(a, label=2)
+        assert (before != shown()).any()
     assert [control.value for control in (place["seed"], place["share"], *place["pushes"])] == [6, 0, *[0] * 6]

@@ -1,6 +1,9 @@
 """Conditional nets: what becomes of the label in each, in the step, in a run, in pictures, measures and experiments."""
 
+import base64
 import json
+import re
+import shutil
 
 import imageio.v3 as imageio
 import keras
@@ -330,9 +333,44 @@ def test_labels_of_data_are_nothing_to_unconditional_nets(tmp_path, quick_steps,
     assert "labels" not in json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
 
 
-def test_explorer_refuses_the_run_in_a_line(whole_run):
-    with pytest.raises(ValueError, match="was not made by build_discriminator"):
-        explorer.write_page(whole_run)
+@pytest.mark.parametrize("way", conditional.WAYS)
+def test_explorer_has_a_button_for_each_class_and_the_nets_of_the_run(way, tmp_path, quick_steps):
+    nets = make_generator(), make_discriminator(way, dropout=0.2)
+    runs.train(*nets, labelled(), tmp_path / "run", epochs=1, batch_size=20, tracking=False, measuring_net=False)
+    page = explorer.write_page(tmp_path / "run").read_text(encoding="utf-8")
+    content = json.loads(re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.S)[1])
+    values = np.frombuffer(base64.b64decode(content["weights"]), "<f4")
+    loaded, _ = explorer.load_discriminator(tmp_path / "run", 3)
+    for own, other in zip(loaded.get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert content["classes"] == [*NAMES] and content["latentDim"] == 8
+    told = {net: [step for step in content[net] if step["op"] in ("withClass", "weighByClass")]
+            for net in ("generator", "discriminator")}
+    step, = told["generator"]
+    place = step["table"]["start"]
+    assert step["op"] == "withClass" and step["shape"] == [8] and content["generator"].index(step) == 0
+    np.testing.assert_array_equal(values[place:place + 24].reshape(3, 8), keras.models.load_model(
+        tmp_path / "run" / "generator.keras").get_weights()[0])
+    assert [step["op"] for step in told["discriminator"]] == {
+        "projection": ["weighByClass"], "channel": ["withClass"], "auxiliary": []}[way]
+    assert content["discriminator"][-1]["op"] == ("weighByClass" if way == "projection" else "matMul")
+
+
+def test_explorer_names_classes_by_their_numbers_where_the_run_does_not_name_them(whole_run, tmp_path):
+    run_dir = shutil.copytree(whole_run, tmp_path / "run")
+    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    assert config.pop("class_names") == [*NAMES]
+    (run_dir / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert '"classes": ["0", "1", "2"]' in explorer.write_page(run_dir).read_text(encoding="utf-8")
+
+
+def test_directions_of_the_page_are_of_the_noise_alone():
+    generator = make_generator()
+    directions = explorer.principal_directions(generator)
+    kernel = layer_of(generator, keras.layers.Dense).kernel.numpy()
+    assert directions.shape == (6, 8)
+    np.testing.assert_allclose(np.linalg.norm(directions @ kernel[:8], axis=1),
+                               np.linalg.svd(kernel[:8], compute_uv=False)[:6], rtol=1e-4)
 
 
 # Images and measures

@@ -136,6 +136,7 @@ def agree_on_config(run_dir, settings, nets, epochs, data, write, compiled, comp
                              + "\nUse its settings to go on with it, or choose another run folder.")
     config |= {"settings": settings, "epochs": max(int(epochs), config.get("epochs", 0)),
                "source": data.source, "notice": data.notice,
+               "class_names": list(data.class_names),
                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                             "keras": keras.__version__, "numpy": np.__version__},
                "devices": [device.name for device in tf.config.list_logical_devices()]}

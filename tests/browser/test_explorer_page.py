@@ -1,6 +1,7 @@
 """The explorer's page in headless Chromium: it computes what Keras computes, and its controls do what they say."""
 
 import base64
+import functools
 
 import imageio.v3 as imageio
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
-from lab import datasets, files, runs
+from lab import conditional, datasets, files, runs
 from lab.commands import explorer
 
 STEP = 2 / 255  # of a pixel's 256 values, in [-1, 1]
@@ -48,6 +49,11 @@ NETS = {
                                                minibatch_statistics=False)),
     "other layers": other_nets,
 }
+
+
+TOLD = {way: functools.partial(lambda way: (
+    conditional.build_conditional_generator((20, 20, 1), 7, 6, width=3, refinements=1),
+    conditional.build_conditional_discriminator((20, 20, 1), 7, way, width=3)), way) for way in conditional.WAYS}
 
 
 @pytest.fixture
@@ -94,6 +100,43 @@ def test_page_computes_what_keras_computes(name, opened):
     generator, discriminator = (shaken(net) for net in NETS[name]())
     assert generator(dcgan.make_noise(16, generator.input_shape[-1], seed=7), training=False).numpy().std() > 0.02
     assert_equal_to_keras(opened(explorer.page(generator, discriminator, title=name)), generator, discriminator)
+
+
+@pytest.mark.parametrize("way", TOLD)
+def test_page_computes_what_nets_that_are_told_the_class_compute(way, opened):
+    generator, discriminator = (shaken(net) for net in TOLD[way]())
+    page = opened(explorer.page(generator, discriminator, title=way))
+    noise, labels = dcgan.make_noise(9, 6, seed=7).numpy(), np.arange(9) % 7
+    wanted = generator([noise, labels], training=False).numpy()
+    images = page.evaluate("([noise, labels]) => [...generate(noise, labels)]", [noise.tolist(), labels.tolist()])
+    np.testing.assert_allclose(np.reshape(images, wanted.shape), wanted, rtol=0, atol=STEP / 100)
+    logits = page.evaluate("([images, labels]) => [...judge(images, labels)]",
+                           [wanted.ravel().tolist(), labels.tolist()])
+    np.testing.assert_allclose(logits, discriminator([wanted, labels], training=False)[:, 0], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("way", TOLD)
+def test_buttons_choose_the_class(way, opened):
+    generator, discriminator = (shaken(net) for net in TOLD[way]())
+    page = opened(explorer.page(generator, discriminator, title=way, class_names="abcdefg"))
+    for label, name in ((0, "a"), (5, "f"), (2, "c")):
+        if label:
+            page.get_by_role("group", name="Class").get_by_role("button", name=name, exact=True).click()
+        noise = np.array([page.evaluate("[...z]")], np.float32)
+        wanted = dcgan.to_uint8(generator([noise, np.array([label])], training=False))[0].astype(int)
+        assert np.abs(shown_image(page) - wanted).max() <= 1
+        pressed = page.locator("#classes button[aria-pressed=true]")
+        assert pressed.all_inner_texts() == [name]
+        others = np.reshape(page.evaluate("[...others]"), (3, 20, 20, 1))
+        group = np.concatenate([generator([noise, np.array([label])], training=False), others]).astype(np.float32)
+        logit = discriminator([group, np.array([label, *page.evaluate("labelsOfOthers")])], training=False)[0, 0]
+        probability = 1 / (1 + np.exp(-float(logit)))
+        assert abs(float(page.locator("#opinion").inner_text().rstrip(" %")) / 100 - probability) < 0.006
+
+
+def test_page_without_classes_has_no_buttons_for_them(opened):
+    page = opened(explorer.page(*NETS["options"](), title="plain"))
+    assert page.locator("#classes").is_hidden() and page.locator("#classes button").count() == 0
 
 
 def test_page_of_a_trained_run(opened, make_nets, make_images, tmp_path):

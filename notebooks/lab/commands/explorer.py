@@ -2,11 +2,13 @@
 
 The page is one file, `outputs/<run>/explorer.html`: both nets, TensorFlow.js from `explorer/` and the template
 `explorer/page.html`. It needs no server and no network. A net becomes a list of steps, each named as the operation of
-TensorFlow.js that takes it, with the weights of all steps in one array.
+TensorFlow.js that takes it, with the weights of all steps in one array. Nets that are told the class get a button for
+each.
 """
 
 import base64
 import html
+import itertools
 import json
 import re
 import sys
@@ -18,6 +20,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab.commands.arguments import given, run_name
+from lab.conditional import ClassLoss, build_conditional_discriminator, is_conditional
 from lab.files import epoch_of, replacing, run_folder, shown_path
 from lab.runs import load_history
 from lab.settings import is_described
@@ -53,7 +56,7 @@ def steps_of(model, weights):
     """What the page has to compute for a Keras model that is a chain of layers, in inference mode.
 
     Args:
-        model: a Keras model, one layer after the other.
+        model: a Keras model, one layer after the other, or a net of `lab.conditional`.
         weights: the `Weights` to add the model's to.
 
     Returns:
@@ -62,12 +65,37 @@ def steps_of(model, weights):
     Raises:
         ValueError: a layer, or an option of a layer, that the page cannot compute.
     """
+    if is_conditional(model):
+        return _steps_to(model.outputs[0], {id(layer.output): layer for layer in model.layers}, weights)
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     if not isinstance(model, keras.Sequential):
         ends = [model.inputs[0], *(layer.output for layer in layers)]
         if len(model.inputs) != 1 or any(layer.input is not end for layer, end in zip(layers, ends)):
             raise ValueError(f"{model.name!r} is no chain of layers, which is all that the page can compute.")
     return [step for layer in layers for step in _steps_of_layer(layer, weights)]
+
+
+def _steps_to(output, made, weights):
+    """The steps from image or noise to an output of a net that is told the class; `made` has the layer of each output.
+
+    The vector of the class joins in one of two ways: beside what comes, or as a vector of weights of its own.
+    """
+    layer, known = made[id(output)], keras.layers
+    if type(layer) is known.InputLayer:
+        return []
+    if type(layer) is ClassLoss:  # the verdict is made without the class
+        return _steps_to(layer.input[0], made, weights)
+    if type(layer) is known.Concatenate:
+        before, picture = layer.input
+        vector = made[id(picture)].input if type(made[id(picture)]) is known.Reshape else picture
+        table = {"table": weights.add(made[id(vector)].embeddings), "shape": picture.shape[1:]}
+        return [*_steps_to(before, made, weights), {"op": "withClass", **table}]
+    if type(layer) is known.Add:
+        last, product = (made[id(tensor)] for tensor in layer.input)
+        table = made[id(product.input[0])].embeddings + np.transpose(last.kernel)
+        return [*_steps_to(last.input, made, weights),
+                {"op": "weighByClass", "table": weights.add(table), "bias": weights.add(last.bias)}]
+    return [*_steps_to(layer.input, made, weights), *_steps_of_layer(layer, weights)]
 
 
 def _steps_of_layer(layer, weights):
@@ -131,21 +159,23 @@ def _steps_of_layer(layer, weights):
 def principal_directions(generator, count=DIRECTIONS):
     """The directions of the noise that change the first layer most, float32 `(count, latent_dim)` of length 1.
 
-    They are the left singular vectors of its weights: Shen and Zhou 2021, https://arxiv.org/abs/2007.06600.
+    They are the left singular vectors of its weights, those for the vector of a class left out: Shen and Zhou 2021,
+    https://arxiv.org/abs/2007.06600.
 
     Raises:
         ValueError: the generator does not begin with a dense layer.
     """
-    first = next((layer for layer in generator.layers if layer.weights), None)
+    first = next((layer for layer in generator.layers if layer.weights and type(layer) is not keras.layers.Embedding),
+                 None)
     if type(first) is not keras.layers.Dense:
         raise ValueError(f"the generator begins with a {type(first).__name__}; wanted a Dense layer, whose weights "
                          "say which directions of the noise matter.")
-    vectors, _, _ = np.linalg.svd(first.kernel, full_matrices=False)
+    vectors, _, _ = np.linalg.svd(first.kernel[:generator.inputs[0].shape[-1]], full_matrices=False)
     return vectors.T[:count]
 
 
-def load_discriminator(run_dir):
-    """The discriminator of a run's newest checkpoint, and the checkpoint's epoch.
+def load_discriminator(run_dir, classes=0):
+    """The discriminator of a run's newest checkpoint, and the checkpoint's epoch; `classes` are those it is told.
 
     A checkpoint holds weights without their net, so the net is built from their shapes, and compared with what
     `config.json` says of the one that was trained.
@@ -163,53 +193,75 @@ def load_discriminator(run_dir):
     reader = tf.train.load_checkpoint(str(newest / "state"))
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
-    for net in _candidates(values, settings):
+    for net in _candidates(values, settings, classes):
         if is_described(net, settings["discriminator"], config["versions"]["keras"]):
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
             return net, epoch_of(newest)
-    raise ValueError(f"the discriminator of {shown_path(run_dir)} was not made by build_discriminator, so "
-                     "its weights cannot be read. The page shows runs of the course's own nets.")
+    raise ValueError(f"the discriminator of {shown_path(run_dir)} was not made by build_discriminator or "
+                     "build_conditional_discriminator, so its weights cannot be read. The page shows runs of the "
+                     "course's own nets.")
 
 
-def _candidates(values, settings):
-    """Discriminators whose weights have the shapes of `values`: one, or with dropout one for each usual share."""
-    kernels = [value for value in values if value.ndim == 4]
-    if len(kernels) < 2:
+def _candidates(values, settings, classes=0):
+    """Discriminators whose weights have the shapes of `values`: one, or with dropout one for each usual share.
+
+    With classes there can be several, since it shows in the shapes alone in which way the class is used.
+    """
+    kernels, dense = ([value for value in values if value.ndim == axes] for axes in (4, 2))
+    if len(kernels) < 2 or not dense:
         return
-    dense = [value for value in values if value.ndim == 2]
+    shape = settings["data"]["image_shape"]
+    features = next((value.shape[0] for value in reversed(dense) if value.shape[1] == 1), 0)
+    # what a way adds: the shape of its matrix, and how many weights
+    ways = {"channel": ((classes, shape[0] * shape[1]), 1), "projection": ((classes, features), 1),
+            "auxiliary": ((features, classes), 2)} if classes else {"": (None, 0)}
     floats = [value for value in values if value.dtype.kind == "f"]
     shares = [0.0] if len(floats) == len(values) else np.arange(5, 100, 5) / 100  # dropout keeps a state
-    for share in shares:
-        yield dcgan.build_discriminator(
-            settings["data"]["image_shape"], width=kernels[0].shape[-1], kernel_size=kernels[0].shape[0],
-            hidden=dense[0].shape[-1] if len(dense) > 1 else None,
-            batch_norm=len(floats) > 2 * (len(kernels) + len(dense)),
-            minibatch_statistics=kernels[-1].shape[2] > kernels[-2].shape[-1], dropout=float(share),
-            seed=settings["seed"])
+    for (way, (matrix, added)), share in itertools.product(ways.items(), shares):
+        own = [value for value in dense if value.shape != matrix]
+        if way and len(own) == len(dense):
+            continue
+        options = {"width": kernels[0].shape[-1], "kernel_size": kernels[0].shape[0],
+                   "hidden": own[0].shape[-1] if len(own) > 1 else None,
+                   "batch_norm": len(floats) - added > 2 * (len(kernels) + len(own)),
+                   "minibatch_statistics": kernels[-1].shape[2] > kernels[-2].shape[-1], "dropout": float(share),
+                   "seed": settings["seed"]}
+        yield (build_conditional_discriminator(shape, classes, way, **options) if way else
+               dcgan.build_discriminator(shape, **options))
 
 
-def page(generator, discriminator, *, title, facts=(), means=None):
+def classes_of(generator):
+    """How many classes a generator can be asked for; 0 if it is told none."""
+    return sum(layer.input_dim for layer in generator.layers if isinstance(layer, keras.layers.Embedding))
+
+
+def page(generator, discriminator, *, title, facts=(), means=None, class_names=()):
     """The page as one string of HTML.
 
     Args:
         generator: Keras model, noise `(n, latent_dim)` to images `(n, height, width, channels)` in [-1, 1].
-        discriminator: Keras model, such images to logits `(n, 1)`.
+        discriminator: Keras model, such images to logits `(n, 1)`. Both or none of them are told the class.
         title: what the generator was trained on, or the name of its run.
         facts: pairs of strings for the caption.
         means: None, or the mean probabilities of "real" for real and for generated images in the last epoch.
+        class_names: what stands on the buttons of nets that are told the class, by default their numbers.
 
     Raises:
         ValueError: a net that the page cannot compute, or too large ones.
     """
-    if generator.output_shape[1:] != discriminator.input_shape[1:]:
+    taken = tuple(discriminator.inputs[0].shape[1:])
+    if generator.output_shape[1:] != taken:
         raise ValueError(f"the generator makes images of {generator.output_shape[1:]}, the discriminator takes "
-                         f"{discriminator.input_shape[1:]}; wanted the same shape.")
-    weights, images = Weights(), generator(dcgan.make_noise(1000, generator.input_shape[-1], seed=0), training=False)
-    usual = float(tf.reduce_mean(tf.sigmoid(discriminator(images, training=False))))
+                         f"{taken}; wanted the same shape.")
+    weights, latent_dim, classes = Weights(), generator.inputs[0].shape[-1], classes_of(generator)
+    noise, labels = dcgan.make_noise(1000, latent_dim, seed=0), tf.range(1000) % max(classes, 1)
+    images = generator([noise, labels] if classes else noise, training=False)
+    usual = float(tf.reduce_mean(tf.sigmoid(discriminator([images, labels] if classes else images, training=False))))
     content = {"generator": steps_of(generator, weights), "discriminator": steps_of(discriminator, weights),
-               "directions": principal_directions(generator).tolist(), "latentDim": generator.input_shape[-1],
-               "imageShape": generator.output_shape[1:], "facts": list(facts), "usual": usual, "means": means}
+               "directions": principal_directions(generator).tolist(), "latentDim": latent_dim,
+               "imageShape": generator.output_shape[1:], "facts": list(facts), "usual": usual, "means": means,
+               "classes": list(class_names or map(str, range(classes))) if classes else []}
     content["weights"] = weights.encoded()
     return filled(title, content)
 
@@ -233,7 +285,7 @@ def write_page(run_dir):
         raise FileNotFoundError(f"{shown_path(run_dir / 'generator.keras')}: there is no such file; train the "
                                 "run first, for example with `make train`.")
     generator = keras.models.load_model(run_dir / "generator.keras")
-    discriminator, last = load_discriminator(run_dir)
+    discriminator, last = load_discriminator(run_dir, classes_of(generator))
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     settings, history = config["settings"], load_history(run_dir).head(last)
     measured = history.dropna(subset="frechet_distance")
@@ -248,7 +300,8 @@ def write_page(run_dir):
         facts += [("generator of epoch", str(last))]
     means = None if history.empty else history.iloc[-1][["d_real_mean", "d_fake_mean"]].tolist()
     path = run_dir / "explorer.html"
-    text = page(generator, discriminator, title=run_dir.name, facts=facts, means=means)
+    text = page(generator, discriminator, title=run_dir.name, facts=facts, means=means,
+                class_names=config.get("class_names", ()))
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
