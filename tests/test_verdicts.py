@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = pd.read_csv(ROOT / "outputs" / "experiments.csv")
 SEARCH = pd.read_csv(ROOT / "outputs" / "experiments_search.csv")
 CURVES = pd.read_csv(ROOT / "outputs" / "experiments_curves.csv")
-TABLES = {**dict.fromkeys(("02_generator", "03_discriminator", "06_experiments", "06a_all_experiments"), "experiments"),
-          "07_batch_normalization": "batch_normalization", "08_svhn": "colour"}  # the file in outputs/ that a notebook's verdicts are from
+TABLES = {  # the file in outputs/ that a notebook's verdicts are from
+    **dict.fromkeys(("02_generator", "03_discriminator", "06_experiments", "06a_all_experiments"), "experiments"),
+    "07_batch_normalization": "batch_normalization", "08_svhn": "colour"}
 TEXTS = {name: "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
                          if cell.cell_type == "markdown") for name in TABLES}
 CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
