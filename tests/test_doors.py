@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 import dcgan_utils as dcgan
 from conftest import ROOT
 from lab import (
+    augmentation,
     callbacks,
     comparisons,
     conditional,
@@ -26,6 +27,7 @@ from lab import (
     files,
     measures,
     measuring_net,
+    overfitting,
     runs,
 )
 from train_small import small_data, small_measuring_net, small_nets
@@ -36,6 +38,7 @@ BOOLEAN, BELOW_1, BELOW_0 = st.booleans(), st.integers(max_value=0), st.integers
 NO_COUNT = ODD | TEXT | st.floats() | BOOLEAN | BELOW_1
 NO_SEED = ODD | TEXT | st.floats() | BOOLEAN | BELOW_0 | st.integers(min_value=2 ** 53)
 NO_SHARE = ODD | TEXT | BOOLEAN | BELOW_0 | st.floats(max_value=-1e-9) | st.floats(1) | st.integers(1)
+NO_PROBABILITY = NO_SHARE.filter(lambda value: isinstance(value, bool) or value != 1)
 NO_RATE = ODD.filter(lambda value: value is not None) | TEXT | BOOLEAN | BELOW_1 | st.floats(max_value=0) | st.just(
     np.inf)
 NO_OBJECT = ODD | TEXT | NUMBER  # where only an object of one class will do
@@ -82,7 +85,7 @@ def doors(tmp_path_factory):
     png = imageio.imwrite("<bytes>", images[0].squeeze(), extension=".png")
     curves = st.sampled_from(["epoch", "d_loss", "d_real_accuracy", "frechet_distance"]).map(
         lambda name: history.drop(columns=name))
-    no_losses = NO_OBJECT | st.sampled_from([(min,), (min, None), (min, max, abs)])
+    no_losses = NO_OBJECT | st.sampled_from([(min,), (min, None), (min, max, abs), (min, overfitting.LeCam())])
     no_penalty = NO_OBJECT.filter(lambda value: value is not None and not callable(value))
     set_or_not = {name: NO_COUNT.filter(lambda value: value is not None) for name in ("epochs", "picture_every")}
     rates = {"averaging": NO_SHARE, "beta_1": NO_SHARE, "beta_2": NO_SHARE, "losses": no_losses, "penalty": no_penalty,
@@ -111,6 +114,16 @@ def doors(tmp_path_factory):
         "build_conditional_discriminator": (conditional.build_conditional_discriminator, {
             "image_shape": (16, 16, 1), "classes": 3}, {
             "image_shape": NO_SHAPE, "classes": NO_COUNT, "way": NO_OBJECT, "dropout": NO_SHARE}),
+        "build_augmented_discriminator": (augmentation.build_augmented_discriminator, {"image_shape": (16, 16, 1)}, {
+            "image_shape": NO_SHAPE, "probability": NO_PROBABILITY,
+            **dict.fromkeys(("shift", "zoom", "cutout"), NO_SHARE.filter(bool))}),
+        "augmented": (augmentation.augmented, {"discriminator": discriminator}, {
+            "layers": NO_OBJECT | st.just([keras.layers.ReLU()])}),
+        "AdaptiveStrength": (overfitting.AdaptiveStrength, {}, {
+            "target": NO_OBJECT.filter(lambda value: not (isinstance(value, (int, float)) and -1 < value < 1)),
+            "images": NO_COUNT, "loss": no_penalty | st.none()}),
+        "LeCam": (overfitting.LeCam, {}, {"weight": NO_RATE | st.none(), "decay": NO_SHARE,
+                                          "loss": no_penalty | st.none()}),
         "generate_images": (dcgan.generate_images, {"generator": generator}, {"count": NO_COUNT}),
         "make_grid": (dcgan.make_grid, {"images": images}, {"images": NO_PIXELS, "columns": NO_COUNT}),
         "plot_images": (dcgan.plot_images, {"images": images}, {"images": NO_PIXELS, "titles": st.just(["one"])}),
@@ -122,7 +135,8 @@ def doors(tmp_path_factory):
             "epochs": 1, "batch_size": 20, "measuring_net": False, "tracking": False}, {
             "generator": NO_OBJECT, "discriminator": NO_OBJECT, "data": NO_PIXELS | st.just(images[:, :8]),
             "measuring_net": NO_OBJECT.filter(lambda value: value is not None), "seed": NO_SEED,
-            "learning_rate": NO_RATE | st.none(), **rates}),
+            "learning_rate": NO_RATE | st.none(), **rates,
+            **dict.fromkeys(("reference", "held_out"), st.just(np.zeros((9, 28, 28, 1), np.uint8)))}),
         "load_history": (runs.load_history, {}, {"run_dir": st.just(root / "nowhere") | file("run/metrics.csv")}),
         "train_measuring_net": (measuring_net.train_measuring_net, {"data": data}, {
             "data": NO_PIXELS | st.just(images), "held_out": st.just(images)}),
@@ -152,8 +166,9 @@ def doors(tmp_path_factory):
 
 
 NAMES = ["Dataset", "load_dataset", "labelled_subset", "run_folder", "to_uint8", "build_generator",
-         "build_discriminator", "build_conditional_generator", "build_conditional_discriminator", "generate_images",
-         "make_grid", "plot_images", "save_gif", "train", "load_history", "train_measuring_net", "load_measuring_net",
+         "build_discriminator", "build_conditional_generator", "build_conditional_discriminator",
+         "build_augmented_discriminator", "augmented", "AdaptiveStrength", "LeCam", "generate_images", "make_grid",
+         "plot_images", "save_gif", "train", "load_history", "train_measuring_net", "load_measuring_net",
          "features", "frechet_distance", "evaluate", "Experiment", "run_experiments", "load_experiments",
          "compare_experiments", "diagnose_run"]
 

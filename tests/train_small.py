@@ -1,5 +1,6 @@
-"""Train a small run in a process of its own, to be killed or starved: train_small.py FOLDER EPOCHS [tracked].
+"""Train a small run in a process of its own, to be killed or starved: train_small.py FOLDER EPOCHS [WORDS].
 
+It knows the words `tracked` and `augmented`.
 `train_small.py serve` trains as each line of its standard input asks: a JSON list, [[FOLDER, EPOCHS], ENVIRONMENT].
 Each run is a fork of a process that has imported TensorFlow and computed nothing, which saves the time of the import.
 """
@@ -21,7 +22,7 @@ import pandas as pd
 import tensorflow as tf
 
 import dcgan_utils as dcgan
-from lab import experiments, measuring_net, runs
+from lab import augmentation, experiments, measuring_net, overfitting, runs
 
 
 def optimise_graphs(wanted):
@@ -65,6 +66,18 @@ def train_small(run_dir, epochs, **options):
     options = {"batch_size": 64, "picture_every": 2, "tracking": False, "measuring_net": small_measuring_net(),
                **options}
     return runs.train(*small_nets(), small_data(), run_dir, epochs=epochs, **options)
+
+
+def train_augmented(run_dir, epochs, **options):
+    """A run with all that augments, and with losses that remember: of half of the images, the others held out."""
+    generator, discriminator = small_nets()
+    layers = [augmentation.ShiftAndZoom(zoom=0.1, probability=0.2), augmentation.Cutout(probability=0.2, seed=1),
+              augmentation.Flip(0.2, seed=2)]
+    losses = overfitting.AdaptiveStrength(images=1000, loss=overfitting.LeCam(decay=0.9)), dcgan.generator_loss
+    options = {"batch_size": 40, "picture_every": 1, "tracking": False, "measuring_net": small_measuring_net(),
+               "losses": losses, "held_out": small_data()[100:], **options}
+    return runs.train(generator, augmentation.augmented(discriminator, layers), small_data()[:100], run_dir,
+                      epochs=epochs, **options)
 
 
 def tiny(name="base", **settings):
@@ -123,9 +136,10 @@ def strikes_wanted():
     return [Strike(**json.loads(os.environ["STRIKE"]))] if "STRIKE" in os.environ else []
 
 
-def main(folder, epochs, *tracked):
+def main(folder, epochs, *words):
     strikes = strikes_wanted()
-    train_small(folder, int(epochs), tracking=bool(tracked), callbacks=strikes)
+    train_here = train_augmented if "augmented" in words else train_small
+    train_here(Path(folder), int(epochs), tracking="tracked" in words, callbacks=strikes)
     for strike in strikes:
         strike.strike()
 

@@ -19,8 +19,9 @@ from lab.datasets import as_dataset, default_epochs
 from lab.files import plural, readable, replacing, shown_path, whole_lines, write_json
 from lab.measuring_net import Distance, MeasuringNet, load_measuring_net
 from lab.net_configs import save_net
+from lab.overfitting import Overfitting, begun
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
-from lab.settings import agree_on_config, check_nets, check_settings, describe, fingerprint, name_of, sha256
+from lab.settings import agree_on_config, check_nets, check_settings, described, name_of, other_images
 from lab.step_parts import EveryNth, WithOwnLosses, WithPenalty, handing_on_labels, on_images, with_weight
 from lab.tracking import Tracker
 
@@ -29,7 +30,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
           beta_2=0.99, averaging=0.9995, seed=0, generator_learning_rate=None,
           losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
           discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, reference=None,
-          tracking=True, wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
+          held_out=None, tracking=True, wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
     """Train both nets and write the run's folder; go on where an earlier call stopped, bit for bit.
 
     The folder gets `config.json`, `metrics.csv` (a row an epoch), `grids/epoch_0000.png` (before training) and
@@ -54,7 +55,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         generator_learning_rate: another rate for the generator than for the discriminator.
         averaging: see `dcgan_utils.make_average`.
         seed: of the order of the images and of the noise.
-        losses: see `dcgan_utils.make_train_step`.
+        losses: see `dcgan_utils.make_train_step`; the discriminator's may be one with a memory of `lab.overfitting`.
         penalty: None, or a function of the discriminator, real images and generated ones whose scalar is added to the
             discriminator's loss.
         generator_every, discriminator_every: a net learns in each n-th step only.
@@ -65,6 +66,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
             without if there is none; False goes without.
         reference: a `Dataset` or images like `data`, to which the distance is measured; default `data`. For few
             training images, since of a fifth as many a distance says little.
+        held_out: a `Dataset` or images like `data` that are not trained on, for verdicts in `overfitting.csv`.
         tracking: record to Weights & Biases: online if a key is found, else offline; `WANDB_MODE` decides if set.
         wandb_project, wandb_group: its project, and the group of runs that this one belongs to.
         callbacks: Keras callbacks of your own, called after the run's; their `model` is the generator.
@@ -93,33 +95,28 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every,
         compiled=compiled)
     check_nets(generator, discriminator, data)
-    reference = None if reference is None else as_dataset(reference)
-    if reference and reference.image_shape != data.image_shape:
-        raise ValueError(f"reference has images of shape {reference.image_shape}, the data have {data.image_shape}; "
-                         "wanted images like those of the data.")
+    others = other_images(data, reference=reference, held_out=held_out)
+    check_nets(generator, discriminator, others.get("held_out", data))
+    begun(losses[0], discriminator)  # refuses nets with which it cannot begin
     check_replicas(generator, count % batch_size or batch_size, generator_every, discriminator_every)
     net = _find_measuring_net(data, measuring_net)
     run_dir = Path(run_dir)
     with _locked(run_dir) if is_chief() else contextlib.redirect_stdout(io.StringIO()):
         settings = {
-            "data": fingerprint(data), "generator": describe(generator), "discriminator": describe(discriminator),
+            **described(generator, discriminator, data, others),
             "batch_size": int(batch_size), "learning_rate": float(learning_rate),
             "generator_learning_rate": float(generator_learning_rate),
             "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
             "losses": [name_of(loss) for loss in losses], "penalty": name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
             "picture_every": int(picture_every), "measuring_net": net.name if net else None}
-        if reference:
-            settings["reference"] = fingerprint(reference)
-        if is_conditional(generator):
-            settings["labels"] = sha256(data.labels)
         pays = compiling.pays(epochs * math.ceil(count / batch_size))
         nets = {"generator": generator, "discriminator": discriminator}
         config = agree_on_config(run_dir, settings, nets, epochs, data, is_chief(), compiled, pays)
         if config["compiled"] or not compiling.has_gpu():  # 7 % of a compiled step on an H100; else not measured
             tf.config.experimental.enable_op_determinism()
-        run = _Run(generator, discriminator, data, run_dir, config, net, (reference or data).images, losses,
-                   penalty, epochs, on_picture or (lambda path: None))
+        run = _Run(generator, discriminator, data, others, run_dir, config, net, losses, penalty, epochs,
+                   on_picture or (lambda path: None))
         run.go_on(wandb_project if tracking and is_chief() else None, wandb_group, callbacks)
         wait_for_all_workers()
         return load_history(run_dir)
@@ -171,9 +168,11 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, labe
             `CompiledSteps`.
 
     Returns:
-        `(steps, optimizers)`: what `dcgan_utils.make_steps` returns, and the two optimisers as they are to be saved.
+        `(steps, holders)`: what `dcgan_utils.make_steps` returns, and what is to be saved besides the nets: the two
+        optimisers and, where it has one, the memory of the discriminator's loss.
     """
     (d_loss, g_loss), drawing, asked = losses, generator, discriminator
+    d_loss, memory = begun(d_loss, discriminator)
     if labels is not None:
         drawing, asked = handing_on_labels(generator), WithOwnLosses(discriminator)
         d_loss, g_loss = asked.losses(d_loss, g_loss)
@@ -194,13 +193,14 @@ def compose_step(generator, discriminator, optimizers, averaged, images, *, labe
         train_step = make_step((d_loss, g_loss))
     make_steps = functools.partial(dcgan.make_steps, train_step, tf.constant(images), generator.inputs[0].shape[-1],
                                    labels=labels, seed=seed, after_step=average)
-    return compiling.CompiledSteps(make_steps, compiled, give_up) if compiled else make_steps(), optimizers
+    steps = compiling.CompiledSteps(make_steps, compiled, give_up) if compiled else make_steps()
+    return steps, [*optimizers, *memory]
 
 
 class _Run:
     """What one call of `train` holds on to: nets, callbacks, folder."""
 
-    def __init__(self, generator, discriminator, data, run_dir, config, net, reference, losses, penalty, epochs,
+    def __init__(self, generator, discriminator, data, others, run_dir, config, net, losses, penalty, epochs,
                  on_picture):
         settings, self.every, count = config["settings"], config["settings"]["picture_every"], len(data.images)
         self.generator, self.count, self.run_dir, self.config, self.epochs = generator, count, run_dir, config, epochs
@@ -214,22 +214,26 @@ class _Run:
         labels, self.at_a_time = data.labels if is_conditional(generator) else None, 16
         if config["compiled"]:
             self.at_a_time = compiling.steps_in_a_program(count // settings["batch_size"])
-        self.steps, optimizers = compose_step(
+        self.steps, holders = compose_step(
             generator, discriminator, optimizers, self.averaged, data.images, labels=labels, losses=losses,
             penalty=penalty, give_up=self._give_up,
             compiled=(self.at_a_time, settings["batch_size"]) if config["compiled"] else None,
             **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
-        generator.optimizer = optimizers[0]  # where Keras' callbacks look for the learning rate
+        generator.optimizer = holders[0]  # where Keras' callbacks look for the learning rate
         self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         drawn, columns = grid_inputs(generator, len(data.class_names), seed=settings["seed"])
-        self.distance = None
+        self.distance, reference = None, others.get("reference", data).images
         if net and len(reference) >= 10:
             self.distance = Distance(net, reference, self.averaged, settings["seed"], self._due, labels)
+        self.measured = [self.distance] if self.distance else []
+        if "held_out" in others:
+            self.measured += [Overfitting(run_dir, generator, discriminator, data, others["held_out"],
+                                          settings["seed"], self._due, self.every, write=is_chief())]
         self.metrics = after_each_epoch.Metrics(run_dir, self.steps_per_epoch, write=is_chief())
         self.pictures = after_each_epoch.Pictures(run_dir, self.averaged, drawn, self._due, on_picture,
                                                   self.every, self.steps_per_epoch, columns)
         self.checkpoints = after_each_epoch.Checkpoints(
-            run_dir, (generator, discriminator, self.averaged, self.best, *optimizers), self.metrics, self._due)
+            run_dir, (generator, discriminator, self.averaged, self.best, *holders), self.metrics, self._due)
 
     def _give_up(self, reason):
         """Go on uncompiled, from now on and when the run goes on."""
@@ -260,7 +264,6 @@ class _Run:
             print("Not compiled, step by step; compiled=True in a new run folder compiles all the same.")
         tracker = Tracker(self.run_dir, self.config, wandb_project, wandb_group)
         writers = [self.pictures, self.checkpoints, tracker] if is_chief() else []
-        measured = [self.distance] if self.distance else []
         best = after_each_epoch.KeepBest(self.averaged, self.best, self.metrics, self.every)
         self._before_training(done, [self.metrics, *writers])
         progress = after_each_epoch.Progress(done, self.epochs, self.steps_per_epoch)
@@ -269,9 +272,10 @@ class _Run:
                 self.steps, self.generator, self.count, epochs=self.epochs, initial_epoch=done,
                 batch_size=self.config["settings"]["batch_size"], seed=self.config["settings"]["seed"],
                 at_a_time=self.at_a_time,
-                callbacks=[after_each_epoch.StopAtNaN(), *measured, self.metrics, best, *writers, progress, *callbacks])
+                callbacks=[after_each_epoch.StopAtNaN(), *self.measured, self.metrics, best, *writers, progress,
+                           *callbacks])
             progress.bar.close()
-            if measured:
+            if self.distance:
                 self.distance.print_cost(sum(row["seconds"] for row in self.metrics.rows[done:]))
             reached = len(self.metrics.rows)  # a callback may have stopped it between two checkpoints
             self._finish(reached if self._due(reached) else self.checkpoints.restore(), tracker)

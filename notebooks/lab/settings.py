@@ -1,5 +1,6 @@
 """A run's settings: which are legal, and which may not change when it goes on (`config.json`); used by lab.runs."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -14,7 +15,9 @@ import pandas as pd
 import tensorflow as tf
 
 from dcgan_utils import check_positive, check_share
-from lab.conditional import check_labels
+from lab.augmentation import describe_augmentation
+from lab.conditional import check_labels, is_conditional
+from lab.datasets import as_dataset
 from lab.files import readable, shown_path, write_json
 from lab.net_configs import without_defaults
 
@@ -30,8 +33,10 @@ def check_settings(count, *, learning_rate=1.0, generator_learning_rate=None, be
             raise ValueError(f"{name} is {rate!r}; wanted a number above 0.")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2 ** 53:
         raise ValueError(f"seed is {seed!r}; wanted a whole number from 0 to below 2^53.")
-    if not isinstance(losses, (tuple, list)) or len(losses) != 2 or not all(map(callable, losses)):
-        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss and the generator's.")
+    if not isinstance(losses, (tuple, list)) or len(losses) != 2 or not (
+            callable(losses[1]) and (callable(losses[0]) or hasattr(losses[0], "begin"))):
+        raise ValueError(f"losses is {losses!r}; wanted two functions, the discriminator's loss, which may be one with "
+                         "a memory of lab.overfitting, and the generator's.")
     if not (penalty is None or callable(penalty)):
         raise ValueError(f"penalty is {penalty!r}; wanted None or a function of the discriminator, real images and "
                          "generated ones.")
@@ -56,6 +61,16 @@ def check_nets(generator, discriminator, data):
     check_labels(generator, discriminator, data)
 
 
+def other_images(data, **others):
+    """The other images that a run takes, by what they are for, a `Dataset` each; those that are None left out."""
+    others = {name: as_dataset(images) for name, images in others.items() if images is not None}
+    for name, images in others.items():
+        if images.image_shape != data.image_shape:
+            raise ValueError(f"{name} has images of shape {images.image_shape}, the data have {data.image_shape}; "
+                             "wanted images like those of the data.")
+    return others
+
+
 def sha256(array):
     """The hash of an array's bytes, as hexadecimal digits."""
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
@@ -67,12 +82,19 @@ def fingerprint(data):
 
 
 def name_of(function):
-    """What tells one function from another in the settings of a run: its name, and what `functools.partial` set."""
+    """What tells one function from another in the settings of a run: its name, and what `functools.partial` set.
+
+    Of a dataclass, such as a loss with a memory, its name and its fields.
+    """
+    def called(name, *items):
+        shown = ((key, name_of(value) if callable(value) or dataclasses.is_dataclass(value) else repr(value))
+                 for key, value in items)
+        return f"{name}({', '.join(value if isinstance(key, int) else f'{key}={value}' for key, value in shown)})"
+
     if isinstance(function, functools.partial):
-        shown = {name: name_of(value) if callable(value) else repr(value)
-                 for name, value in (*enumerate(function.args), *function.keywords.items())}
-        options = ", ".join(value if isinstance(name, int) else f"{name}={value}" for name, value in shown.items())
-        return f"{name_of(function.func)}({options})"
+        return called(name_of(function.func), *enumerate(function.args), *function.keywords.items())
+    if dataclasses.is_dataclass(function):
+        return called(type(function).__name__, *vars(function).items())
     return None if function is None else getattr(function, "__name__", type(function).__name__)
 
 
@@ -87,6 +109,17 @@ def describe(model):
     layers = json.dumps([keras.saving.serialize_keras_object(layer) for layer in model.layers], default=str)
     asked = bare(without_defaults(json.loads(layers)))
     return {"parameters": model.count_params(), "architecture": f"2-{_digest(asked)}"}
+
+
+def described(generator, discriminator, data, others):
+    """What tells the nets and images of one run from those of another, `others` by what they are for: a dict."""
+    known = {"generator": describe(generator), "discriminator": describe(discriminator),
+             **{name: fingerprint(images) for name, images in {"data": data, **others}.items()}}
+    if changes := describe_augmentation(discriminator):
+        known["augmentation"] = changes
+    if is_conditional(generator):
+        known["labels"] = sha256(data.labels)
+    return known
 
 
 def is_described(model, description, keras_version):
