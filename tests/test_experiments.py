@@ -66,8 +66,8 @@ def test_unknown_settings_and_options_are_refused_and_the_legal_ones_named(setti
 
 
 def test_every_setting_that_is_legal_is_an_argument_of_train_or_of_the_nets():
-    legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "reference", "tracking",
-                                               "wandb_project", "wandb_group", "callbacks", "compiled"}
+    legal = set(runs.train.__kwdefaults__) - {"seed", "on_picture", "measuring_net", "reference", "held_out",
+                                               "tracking", "wandb_project", "wandb_group", "callbacks", "compiled"}
     assert experiments.SETTINGS == legal | {"generator", "discriminator", "build_generator", "build_discriminator"}
     experiment = tiny(losses=(hinge, minus_mean), penalty=minus_mean)
     assert experiment.arguments() == {"epochs": 2, "batch_size": 100, "picture_every": 1, "penalty": minus_mean,
@@ -185,6 +185,7 @@ def test_generator_of_a_run_is_the_saved_one(group):
 
 def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch):
     shares, handed_over = iter([[0.5, 0.5], [0.96, 0.04], [0.94, 0.06]]), []
+    data = datasets.as_dataset(small_data())
     monkeypatch.setattr(runs, "train", lambda *_, **options: handed_over.append(options))
     monkeypatch.setattr(experiments, "evaluate", lambda *_: pd.Series({"recall": 0.5}))
     monkeypatch.setattr(experiments, "class_shares", lambda probabilities: np.array(next(shares)))
@@ -192,10 +193,11 @@ def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch)
     monkeypatch.setattr(experiments.Experiment, "arguments", lambda self: {})
     modes = []
     for seed in range(3):
-        experiments._run_experiment(tiny(), seed, datasets.as_dataset(small_data()), None, outputs)
+        experiments._run_experiment(tiny(), seed, {"data": data}, outputs)
         modes.append(json.loads((outputs / f"base-seed{seed}" / "experiment.json").read_text())["modes"])
     assert modes == [2, 1, 2]
-    assert handed_over == [{"seed": seed, "wandb_group": outputs.name, "reference": None} for seed in range(3)]
+    assert handed_over == [{"data": data, "run_dir": outputs / f"base-seed{seed}", "seed": seed,
+                            "wandb_group": outputs.name} for seed in range(3)]
 
 
 def test_measuring_net_that_was_trained_for_the_data_measures_them_and_the_experiments(
@@ -275,12 +277,11 @@ def test_an_experiment_that_diverges_is_recorded_and_the_others_still_run(output
 
 def test_runs_are_measured_against_the_reference_where_one_is_given(outputs, monkeypatch):
     measured = []
-    monkeypatch.setattr(experiments, "load_measuring_net", lambda data: small_measuring_net())
-    monkeypatch.setattr(runs, "load_measuring_net", lambda data: small_measuring_net())
-    monkeypatch.setattr(experiments, "evaluate", lambda net, features, real: measured.append(len(real)) or pd.Series(
+    monkeypatch.setattr(experiments, "evaluate", lambda net, *sets: measured.append([*map(len, sets[:2]), *(
+        None if some is None else len(some) for some in sets[2:])]) or pd.Series(
         {"frechet_distance": 1.0, "recall": 0.5}))
     run(tiny(), reference=small_data(300))
-    assert measured == [300]
+    assert measured == [[300, 200, None, 300]]  # generated, training, held out, measured against
     with pytest.raises(ValueError, match="holds a run named 'base' with other settings:\n  reference: .*, default now"):
         run(tiny())
 

@@ -88,8 +88,7 @@ def test_strength_without_augmentation_is_refused_before_anything_is_written(tmp
     assert not (tmp_path / "run").exists() and not outputs.exists()
 
 
-def test_memory_is_shared_within_a_strategy(make_nets):
-    """One replica stands for several: what a replica assigns must say how it is put together."""
+def test_step_remembers_the_same_within_a_strategy(make_nets):
     after = []
     for strategy in (tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("CPU:0")):
         with strategy.scope():

@@ -17,8 +17,9 @@ from lab.datasets import as_dataset, default_epochs
 from lab.files import readable, run_folder, shown_path, smoke_mode, write_json
 from lab.measures import class_shares
 from lab.measuring_net import evaluate, load_measuring_net
+from lab.overfitting import begun
 from lab.processes import side_by_side
-from lab.settings import check_settings, differences, fingerprint, name_of
+from lab.settings import check_settings, differences, fingerprint, name_of, other_images
 
 SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
             "learning_rate", "generator_learning_rate", "beta_1", "beta_2", "averaging", "losses", "penalty",
@@ -85,7 +86,8 @@ def _check_names(what, given, legal):
         raise ValueError(f"{what} do not have {', '.join(map(repr, unknown))}; legal are {', '.join(sorted(legal))}.")
 
 
-def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", reference=None, processes=None):
+def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", reference=None, held_out=None,
+                    processes=None):
     """Train every `Experiment` from every seed and measure 5,000 images of each; what is finished is not done again.
 
     The runs go side by side, see `side_by_side`. Run folders are `outputs/<group>/<name>-seed<seed>/`, and the runs are
@@ -96,7 +98,10 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         data: a `Dataset`, or a uint8 array `(n, height, width, channels)`.
         seeds: whole numbers from 0; at least three for a claim about quality.
         group: the folder within `outputs/`, and the group's name.
-        reference: a `Dataset` or images that are measured against in the place of `data`.
+        reference: a `Dataset` or images that are measured against in the place of `data`; `copied` counts against
+            `data` all the same.
+        held_out: a `Dataset` or images that are not trained on: each run writes `overfitting.csv`, see `Overfitting`,
+            and `copied` and `copy_distance` compare generated images with them.
         processes: how many at a time. Each needs about 1 GB of memory. With 1 a run is made on all cores, where sums
             may round differently than on one core.
 
@@ -108,7 +113,7 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         RuntimeError: a process was killed, by a lack of memory for instance.
     """
     data, experiments, seeds, folder = as_dataset(data), list(experiments), list(seeds), run_folder(group)
-    reference = None if reference is None else as_dataset(reference)
+    images = {"data": data, **other_images(data, reference=reference, held_out=held_out)}
     if not all(isinstance(experiment, Experiment) for experiment in experiments):
         raise ValueError(f"experiments is {experiments!r}; wanted a list of Experiment(name, ...).")
     names = [experiment.name for experiment in experiments]
@@ -123,14 +128,15 @@ def run_experiments(experiments, data, *, seeds=(0, 1, 2), group="experiments", 
         experiments, seeds = [experiment.but(experiment.name, epochs=2) for experiment in experiments[:1]], seeds[:1]
     jobs = []
     for experiment in experiments:
-        todo = [seed for seed in seeds if not _finished(experiment, seed, data, reference, folder)]
+        todo = [seed for seed in seeds if not _finished(experiment, seed, images, folder)]
         if todo:
             arguments = experiment.arguments()
             defaults = runs.train.__kwdefaults__
             check_settings(len(data.images), **{"batch_size": defaults["batch_size"]} | {
                 name: value for name, value in arguments.items() if value is not defaults[name]})
-            experiment.build(data.image_shape, todo[0])  # so that an illegal option shows before anything is trained
-        jobs += [(experiment, seed, data, reference, folder) for seed in todo]
+            _, discriminator = experiment.build(data.image_shape, todo[0])  # an illegal option shows before anything
+            begun(arguments.get("losses", defaults["losses"])[0], discriminator)  # is trained, and so do these
+        jobs += [(experiment, seed, images, folder) for seed in todo]
     print(f"{shown_path(folder)}: {len(experiments) * len(seeds) - len(jobs)} runs are finished, {len(jobs)} to do.")
     folders = [experiment_folder(folder, experiment.name, seed) for experiment, seed, *_ in jobs]
     total = sum(_epochs_of(experiment, data) for experiment, *_ in jobs)
@@ -146,12 +152,12 @@ def experiment_folder(group, name, seed):
     return group / f"{name}-seed{seed}"
 
 
-def _finished(experiment, seed, data, reference, folder):
+def _finished(experiment, seed, images, folder):
     """Is there a finished run of this name? One of other settings is refused."""
     path = experiment_folder(folder, experiment.name, seed) / "experiment.json"
     if not path.exists():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, data, reference)
+    before, now = json.loads(path.read_text(encoding="utf-8"))["settings"], _job_settings(experiment, images)
     epochs_before, epochs_now = before.pop("epochs"), now.pop("epochs")
     different = differences(before, now, "default")
     if epochs_now < epochs_before:
@@ -162,10 +168,9 @@ def _finished(experiment, seed, data, reference, folder):
     return epochs_now == epochs_before
 
 
-def _job_settings(experiment, data, reference):
-    known = {"data": data} if reference is None else {"data": data, "reference": reference}
-    return {**experiment.described(), "epochs": _epochs_of(experiment, data),
-            **{name: fingerprint(images) for name, images in known.items()}}
+def _job_settings(experiment, images):
+    return {**experiment.described(), "epochs": _epochs_of(experiment, images["data"]),
+            **{name: fingerprint(some) for name, some in images.items()}}
 
 
 def _epochs_of(experiment, data):
@@ -183,37 +188,39 @@ def epochs_done(run_dir):
     return max(0, path.read_text(encoding="utf-8").count("\n") - 1) if path.exists() else 0
 
 
-def _run_experiment(experiment, seed, data, reference, folder):
+def _run_experiment(experiment, seed, images, folder):
     """Train one experiment from one seed, measure it, and write `experiment.json`, which says that it is finished."""
-    run_dir = experiment_folder(folder, experiment.name, seed)
+    run_dir, data = experiment_folder(folder, experiment.name, seed), images["data"]
     row, diverged = {"experiment": experiment.name, "seed": seed}, ""
     try:
-        runs.train(*experiment.build(data.image_shape, seed), data, run_dir, seed=seed, wandb_group=folder.name,
-                   reference=reference, **experiment.arguments())
+        runs.train(*experiment.build(data.image_shape, seed), run_dir=run_dir, seed=seed, wandb_group=folder.name,
+                   **images, **experiment.arguments())
     except FloatingPointError as error:
         diverged = str(error)
     with contextlib.suppress(LookupError, FileNotFoundError):
-        net, training = _real_features(reference or data)
+        net, real = _real_features(images)
         generator = keras.models.load_model(run_dir / "generator_last.keras")
-        count, labels = min(5000, len(training)), data.labels if is_conditional(generator) else None
+        count = min(5000, len(real.get("reference", real["data"])))
+        labels = data.labels if is_conditional(generator) else None
         labels = draw_labels(labels, count, seed=1000 + seed)
         features = net.features(generate_images(generator, count, seed=1000 + seed, labels=labels))
         shares = class_shares(net.probabilities(features))
-        row |= dict(evaluate(net, features, training)) | {"modes": int((shares >= 0.1 / len(shares)).sum())}
-    row |= {"diverged": diverged, "settings": _job_settings(experiment, data, reference)}
+        row |= dict(evaluate(net, features, real["data"], real.get("held_out"), real.get("reference")))
+        row["modes"] = int((shares >= 0.1 / len(shares)).sum())
+    row |= {"diverged": diverged, "settings": _job_settings(experiment, images)}
     write_json(run_dir / "experiment.json", row)
 
 
 _FEATURES = {}
 
 
-def _real_features(data):
-    """The measuring net of the data and its features of them, kept for the next run of the same process."""
-    key = fingerprint(data)["sha256"]
+def _real_features(images):
+    """The measuring net of the real images and its features of each set, kept for the next run of the same process."""
+    key = tuple((name, fingerprint(some)["sha256"]) for name, some in images.items())
     if key not in _FEATURES:
-        net = load_measuring_net(data)
+        net = load_measuring_net(images.get("reference", images["data"]))
         _FEATURES.clear()
-        _FEATURES[key] = net, net.features(data.images)
+        _FEATURES[key] = net, {name: net.features(some.images) for name, some in images.items()}
     return _FEATURES[key]
 
 

@@ -242,7 +242,7 @@ def _read_measuring_net(path, sha256=None):
         return MeasuringNet(path.stem, model, names, float(file["accuracy"]), comparable=sha256 is not None)
 
 
-def evaluate(net, generated, training, held_out=None):
+def evaluate(net, generated, training, held_out=None, reference=None):
     """All measures of generated images, from the features that a `MeasuringNet` makes.
 
     Args:
@@ -250,15 +250,17 @@ def evaluate(net, generated, training, held_out=None):
         training: of all training images. As many of them as of `generated`, drawn at random but always the same, are
             compared with; memorisation with all.
         held_out: of real images that were not trained on, for memorisation.
+        reference: of real images that are compared with in the place of `training`, but for memorisation.
 
     Returns:
         A pandas Series: images (how many on each side), frechet_distance, kid, kid_standard_error, inception_score,
         precision, recall, density, coverage, class_imbalance, copied, copy_distance. Its name says the number and the
         net, and whether the number is below the usual 10,000.
     """
-    sets = {} if held_out is None else {"held_out": held_out}
-    generated, training, *_ = check_features(at_least=6, generated=generated, training=training, **sets)
-    real = sample(training, len(generated))
+    reference, sets = training if reference is None else reference, {} if held_out is None else {"held_out": held_out}
+    generated, training, reference, *_ = check_features(at_least=6, generated=generated, training=training,
+                                                        reference=reference, **sets)
+    real = sample(reference, len(generated))
     generated = sample(generated, len(real))
     kid, kid_standard_error = kernel_distance(real, generated)
     probabilities = net.probabilities(generated)
