@@ -19,7 +19,7 @@ import pytest
 from conftest import HANG
 from lab import experiments
 from test_runs import SCRIPT, assert_same_run, newest_variables
-from train_small import train_small
+from train_small import train_augmented, train_small
 
 EPOCHS = 12
 
@@ -84,6 +84,18 @@ def test_killed_run_goes_on_bit_for_bit(whole_run, server, tmp_path, written):
     assert (tmp_path / "run" / written).exists() and not (tmp_path / "run" / "training.gif").exists()
     assert server.run(tmp_path / "run", EPOCHS) == 0
     assert_same_run(tmp_path / "run", whole_run)
+
+
+def test_killed_run_with_augmentation_and_losses_that_remember_goes_on_bit_for_bit(server, tmp_path):
+    """SIGKILL when an epoch's verdicts on held-out images are written, and its checkpoint is not yet."""
+    train_augmented(tmp_path / "whole", 2)
+    strike = json.dumps({"written": "overfitting.csv"})
+    assert server.run(tmp_path / "run", 2, "augmented", STRIKE=strike) == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch_0000"]
+    assert server.run(tmp_path / "run", 2, "augmented") == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    ours, theirs = ((tmp_path / name / "overfitting.csv").read_text() for name in ("run", "whole"))
+    assert ours == theirs
 
 
 @pytest.mark.long

@@ -81,6 +81,12 @@ def test_train_on_two_replicas_goes_on_bit_for_bit(mirrored_runs):
     assert history.step.tolist() == [4, 8, 12, 16] and history.frechet_distance.notna().all()
 
 
+@pytest.mark.long
+def test_run_with_augmentation_and_losses_that_remember_goes_on_bit_for_bit_on_two_replicas(tmp_path):
+    run_script("augmented", tmp_path)
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+
+
 @contextlib.contextmanager
 def two_workers(run_dir, epochs, strike=None):
     """Two processes that train one run together; yields them, chief first. `strike` is for the second one."""

@@ -2,6 +2,7 @@
 
     train_replicas.py steps FOLDER       ten steps of one replica and of two logical CPUs, into FOLDER/*.npz
     train_replicas.py train FOLDER       a run of four epochs on two logical CPUs, and one of two and two more
+    train_replicas.py augmented FOLDER   the same with augmentation and losses that remember, of one epoch and one more
     train_replicas.py worker FOLDER N    a worker of several, as `TF_CONFIG` says: a run of N epochs
 """
 
@@ -13,7 +14,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from train_small import dcgan, optimise_graphs, runs, small_data, small_measuring_net, small_nets, strikes_wanted
+from train_small import (
+    dcgan,
+    optimise_graphs,
+    runs,
+    small_data,
+    small_measuring_net,
+    small_nets,
+    strikes_wanted,
+    train_augmented,
+)
 
 optimise_graphs(True)  # it may reorder what replicas exchange
 
@@ -66,6 +76,13 @@ def train_mirrored(folder):
                 train_here(folder / name, epochs)
 
 
+def train_mirrored_with_augmentation(folder):
+    with two_logical_cpus().scope():
+        for name, lengths in (("whole", [2]), ("resumed", [1, 2])):
+            for epochs in lengths:
+                train_augmented(folder / name, epochs)
+
+
 def train_here(run_dir, epochs, callbacks=()):
     return runs.train(*small_nets(), small_data(), run_dir, epochs=epochs, batch_size=64, picture_every=1,
                        tracking=False, measuring_net=small_measuring_net(), callbacks=callbacks)
@@ -78,4 +95,5 @@ def train_worker(folder, epochs):
 
 if __name__ == "__main__":
     what, folder, *others = sys.argv[1:]
-    {"steps": compare_steps, "train": train_mirrored, "worker": train_worker}[what](Path(folder), *others)
+    {"steps": compare_steps, "train": train_mirrored, "augmented": train_mirrored_with_augmentation,
+     "worker": train_worker}[what](Path(folder), *others)
