@@ -149,7 +149,7 @@ def test_confusions_are_shares_of_a_row_and_those_below_a_half_per_cent_are_not_
     assert [axis.get_title() for axis in figure.axes] == ["first", "second"]
     assert {text.get_position(): text.get_text() for text in first.texts} == {
         (0, 0): "100", (0, 1): "5", (1, 1): "95"}
-    assert [label.get_text() for label in second.get_yticklabels()] == ["a", "b", "Trouser"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a", "b", "Trouser"]
     assert (first.get_ylabel(), second.get_ylabel(), second.get_xlabel()) == ("asked for", "", "seen as")
     shares = np.array([[0.996, 0.004, 0], [0.05, 0.95, 0], [0, 0, 0]])
     np.testing.assert_allclose(first.images[0].get_array(), shares ** 0.3)
