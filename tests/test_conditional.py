@@ -444,7 +444,7 @@ def test_experiments_of_conditional_nets_are_measured_with_the_classes_of_the_da
     asked, original = [], dcgan.generate_images
     monkeypatch.setattr(experiments, "generate_images", lambda *args, **options: (
         asked.append(options["labels"]) or original(*args, **options)))
-    monkeypatch.setattr(experiments, "evaluate", lambda net, features, real: {"frechet_distance": 1.0})
+    monkeypatch.setattr(experiments, "evaluate", lambda net, features, *images: {"frechet_distance": 1.0})
     row, = experiments.run_experiments([experiment()], labelled(400), seeds=(0,), processes=1).itertuples()
     counts = np.bincount(asked[0], minlength=3)
     assert counts.sum() == 400 and abs(counts - [100, 200, 100]).max() < 40
