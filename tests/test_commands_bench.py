@@ -131,7 +131,9 @@ def contestant(code):
 
 
 def test_contestant_answers_when_it_is_asked_and_ends_when_it_is_closed():
+    held = np.ones(2 ** 27)  # a GiB, which is not the contestant's
     process = contestant("contestants.answer_seconds(lambda: time.sleep(0.01), times=2, scale=10)")
+    del held
     assert process.first.keys() == {"seconds", "first", "peak"} and 2 ** 20 < process.first["peak"] < 2 ** 30
     assert process.ask()["seconds"] >= 0.1
     process.close()

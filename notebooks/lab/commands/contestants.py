@@ -21,10 +21,17 @@ COUNT = 60_000  # images in an epoch
 SIDE = 2048  # of the matrices whose product is the yardstick
 
 
+def peak_of_memory():
+    """The most memory that this process has held, in bytes; Linux's getrusage would count what its parent held, too."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text(encoding="utf-8"))):
+        return 1024 * int(found[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def answer(**values):
     """Hand the parent values, with the peak of memory in bytes, and wait until it asks again; end when it is gone."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(values | {"peak": peak}), file=sys.__stdout__, flush=True)
+    print(json.dumps(values | {"peak": peak_of_memory()}), file=sys.__stdout__, flush=True)
     if not sys.stdin.readline():
         raise SystemExit
 
