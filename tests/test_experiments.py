@@ -183,6 +183,12 @@ def test_generator_of_a_run_is_the_saved_one(group):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("options, file", [({}, "generator.keras"), ({"last": True}, "generator_last.keras")])
+def test_generator_is_that_of_the_best_epoch_or_of_the_last(options, file, outputs, monkeypatch):
+    monkeypatch.setattr(keras.models, "load_model", lambda path: path)
+    assert experiments.load_generator("slow", 1, **options) == outputs / "experiments" / "slow-seed1" / file
+
+
 def test_modes_are_the_classes_with_a_tenth_of_their_share(outputs, monkeypatch):
     shares, handed_over = iter([[0.5, 0.5], [0.96, 0.04], [0.94, 0.06]]), []
     data = datasets.as_dataset(small_data())

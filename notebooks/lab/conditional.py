@@ -138,6 +138,11 @@ def is_conditional(net):
     return len(net.inputs) == 2
 
 
+def classes_of(net):
+    """How many classes a net has a vector for each of: those that a generator can be asked for; 0 if it has none."""
+    return sum(layer.input_dim for layer in net.layers if isinstance(layer, keras.layers.Embedding))
+
+
 def check_labels(generator, discriminator, data):
     """Refuse nets of which one alone takes labels, and for such nets a `Dataset` without labels or of other classes."""
     conditional = [is_conditional(net) for net in (generator, discriminator)]
@@ -150,8 +155,7 @@ def check_labels(generator, discriminator, data):
         raise ValueError(f"the nets take labels, and the data, {data.source}, have none: give a Dataset with labels "
                          "(sub-folders name the classes), or build the nets without classes.")
     for name, net in (("generator", generator), ("discriminator", discriminator)):
-        known = {layer.input_dim for layer in net.layers if isinstance(layer, keras.layers.Embedding)}
-        known |= {layer.units for layer in net.layers if layer.name == "class_logits"}
+        known = {classes_of(net), *(layer.units for layer in net.layers if layer.name == "class_logits")} - {0}
         if known - {len(data.class_names)}:
             raise ValueError(f"the {name} is made for {', '.join(map(str, known))} classes, the data have "
                              f"{len(data.class_names)}; build it with classes=len(data.class_names).")

@@ -177,9 +177,13 @@ def _epochs_of(experiment, data):
     return experiment.settings.get("epochs") or default_epochs(len(data.images))
 
 
-def load_generator(name, seed, *, group="experiments"):
-    """The averaged generator of an experiment's run: of its best epoch, or, where none was measured, of the last."""
-    return keras.models.load_model(experiment_folder(run_folder(group), name, seed) / "generator.keras")
+def load_generator(name, seed, *, group="experiments", last=False):
+    """The averaged generator of an experiment's run: of its best epoch, or, where none was measured, of the last.
+
+    With `last` it is the last epoch's in any case, which is the one that is measured.
+    """
+    file = "generator_last.keras" if last else "generator.keras"
+    return keras.models.load_model(experiment_folder(run_folder(group), name, seed) / file)
 
 
 def epochs_done(run_dir):

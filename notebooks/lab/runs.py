@@ -96,7 +96,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         compiled=compiled)
     check_nets(generator, discriminator, data)
     others = other_images(data, reference=reference, held_out=held_out)
-    check_nets(generator, discriminator, others.get("held_out", data))
+    if "held_out" in others:
+        check_nets(generator, discriminator, others["held_out"])
     begun(losses[0], discriminator)  # refuses nets with which it cannot begin
     check_replicas(generator, count % batch_size or batch_size, generator_every, discriminator_every)
     net = _find_measuring_net(data, measuring_net)

@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def smaller(png):
     """A figure with 64 colours, or 128 where these are too few, as base64: half the size, the same to the eye."""
     file, figure = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    few, many = figure.quantize(64), figure.quantize(128)
-    error = ImageStat.Stat(ImageChops.difference(figure, few.convert("RGB"))).mean
-    (few if max(error) < 1 else many).save(file, "PNG", optimize=True)
+    reduced = figure.quantize(64)
+    if max(ImageStat.Stat(ImageChops.difference(figure, reduced.convert("RGB"))).mean) >= 1:
+        reduced = figure.quantize(128)
+    reduced.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab.commands.arguments import given, run_name
-from lab.conditional import ClassLoss, build_conditional_discriminator, is_conditional
+from lab.conditional import ClassLoss, build_conditional_discriminator, classes_of, is_conditional
 from lab.files import epoch_of, replacing, run_folder, shown_path
 from lab.runs import load_history
 from lab.settings import is_described
@@ -229,11 +229,6 @@ def _candidates(values, settings, classes=0):
                    "seed": settings["seed"]}
         yield (build_conditional_discriminator(shape, classes, way, **options) if way else
                dcgan.build_discriminator(shape, **options))
-
-
-def classes_of(generator):
-    """How many classes a generator can be asked for; 0 if it is told none."""
-    return sum(layer.input_dim for layer in generator.layers if isinstance(layer, keras.layers.Embedding))
 
 
 def page(generator, discriminator, *, title, facts=(), means=None, class_names=()):
