@@ -1,6 +1,7 @@
 """What the texts say of the experiments, recomputed from the committed tables."""
 
 import functools
+import itertools
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from lab import comparisons
 
@@ -92,3 +94,21 @@ def test_the_base_and_each_rival_had_six_tries_and_the_best_is_what_was_compared
 def test_no_text_turns_no_difference_seen_into_none():
     for name, text in TEXTS.items():
         assert not re.search(r"makes? no difference|made no difference|interchangeable|hardly matters?", text), name
+
+
+def test_differences_between_kinds_of_semi_supervised_training_are_paired_and_those_of_the_table():
+    results = pd.read_csv(ROOT / "outputs" / "semi_supervised.csv").query("instead.isna()")
+    known = set()
+    for _, some in results.groupby(["data", "labels"]):
+        for measure in ("test_error", "held_out_error"):
+            by_draw = some.pivot(index="draw", columns="kind", values=measure)
+            for more, less in itertools.permutations(by_draw, 2):
+                both = by_draw[[more, less]].dropna()
+                if len(both) > 1:
+                    interval = scipy.stats.ttest_rel(both[more], both[less]).confidence_interval()
+                    known.add(tuple(f"{value:.2f}" for value in ((both[more] - both[less]).mean(), *interval)))
+    text = (ROOT / "notebooks" / "09_semi_supervised.ipynb").read_text(encoding="utf-8")
+    prose = " ".join(cell.source for cell in nbformat.reads(text, 4).cells if cell.cell_type == "markdown")
+    said = re.findall(r"(-?\d+\.\d+)(?:\s+points)?(?:\s+on\s+average)?\s+\((-?\d+\.\d+)\s+to\s+(-?\d+\.\d+)\)", prose)
+    assert len(said) > 9
+    assert not [difference for difference in said if difference not in known]
