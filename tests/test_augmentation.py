@@ -178,6 +178,7 @@ def test_step_changes_real_and_generated_images_and_the_gradient_reaches_the_gen
         np.testing.assert_allclose(weight, was - 0.5 * slope, rtol=1e-3, atol=1e-6, err_msg=weight.path)
 
 
+@pytest.mark.long
 def test_step_with_all_layers_and_losses_that_remember_is_compiled(make_nets):
     generator, discriminator = make_nets()
     layers = [kind(**options, probability=0.5) for kind, options in LAYERS]
@@ -203,6 +204,7 @@ def settings_of(folder):
     return json.loads((folder / "config.json").read_text())["settings"]
 
 
+@pytest.mark.long
 def test_run_goes_on_bit_for_bit(whole_run, tmp_path):
     for epochs in (1, 2):
         train_augmented(tmp_path / "run", epochs)

@@ -87,18 +87,15 @@ def test_discriminator_answers_with_a_logit_and_is_decided_by_its_seed(way):
         assert np.array_equal(*logits) is wanted
 
 
-def test_channel_is_a_picture_of_the_class_beside_the_image():
+def test_channel_of_the_own_class_is_1_and_those_of_the_others_are_0():
     images, _, labels = batch()
     net = louder(make_discriminator("channel"))
-    picture, convolution = (layer_of(net, kind) for kind in (keras.layers.Embedding, keras.layers.Conv2D))
-    assert convolution.kernel.shape == (4, 4, 2, 4)
-    before = net([images, labels], training=False)
-    picture.embeddings.assign(picture.embeddings.numpy()[[1, 2, 0]])
-    np.testing.assert_allclose(net([images, (labels - 1) % 3], training=False), before, rtol=1e-4)
-    assert abs(net([images, labels], training=False) - before).numpy().max() > 0.01
-    convolution.kernel.assign(convolution.kernel.numpy() * [[1], [0]])  # of image and picture
-    without = net([images, labels], training=False)
-    np.testing.assert_array_equal(net([images, (labels + 1) % 3], training=False), without)
+    convolution = layer_of(net, keras.layers.Conv2D)
+    seen = keras.Model(net.inputs, convolution.input)([images, labels]).numpy()
+    np.testing.assert_array_equal(seen[..., :1], images)
+    np.testing.assert_array_equal(seen[..., 1:], np.broadcast_to(np.eye(3)[labels][:, None, None], (8, 16, 16, 3)))
+    logits = net([images, labels], training=False)
+    assert abs(net([images, (labels + 1) % 3], training=False) - logits).numpy().max() > 0.01
 
 
 def test_projection_adds_the_inner_product_of_class_and_features():
@@ -106,14 +103,15 @@ def test_projection_adds_the_inner_product_of_class_and_features():
     net = louder(make_discriminator("projection"))
     vectors = layer_of(net, keras.layers.Embedding).embeddings.numpy()
     last = [layer for layer in net.layers if isinstance(layer, keras.layers.Dense)][-1]
-    features = keras.Model(net.inputs[0], last.input)(images, training=False).numpy()
+    features = keras.Model(net.inputs, last.input)([images, labels], training=False).numpy()
     wanted = features @ last.kernel.numpy() + last.bias.numpy() + (features * vectors[labels]).sum(axis=1)[:, None]
     np.testing.assert_allclose(net([images, labels], training=False), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_auxiliary_verdict_is_the_unconditional_one_and_the_second_head_adds_its_cross_entropy():
     images, _, labels = batch()
-    net, plain = make_discriminator("auxiliary"), dcgan.build_discriminator(SHAPE, width=4)
+    net = make_discriminator("auxiliary", minibatch_statistics=False)
+    plain = dcgan.build_discriminator(SHAPE, width=4, minibatch_statistics=False)
     np.testing.assert_array_equal(net([images, labels], training=False), plain(images, training=False))
     net = louder(net)
     for _ in range(2):  # nothing is left of an earlier call
@@ -122,6 +120,27 @@ def test_auxiliary_verdict_is_the_unconditional_one_and_the_second_head_adds_its
         wanted = cross_entropy(class_logits(net)([images, labels], training=False), labels)
         assert float(added) == pytest.approx(float(wanted), rel=1e-4)
     assert abs(float(added) - np.log(3)) > 0.01
+
+
+def test_statistics_are_those_of_the_images_of_a_class():
+    random = np.random.default_rng(2)
+    maps, labels = random.normal(size=(9, 3, 2, 4)).astype(np.float32), np.array([5, 0, 5, 2, 2, 5, 0, 2, 7])
+    channel = conditional.ClassStatistics()([maps, labels]).numpy()[..., 4:]
+    assert channel.shape == (9, 3, 2, 1)
+    for label in {*labels}:
+        wanted = maps[labels == label].std(axis=0).mean()
+        np.testing.assert_allclose(channel[labels == label], wanted, rtol=1e-4, atol=2e-4)
+    alike = maps[[0, 1, 2, 0, 1, 2]]  # as of a generator that knows one image a class
+    assert conditional.ClassStatistics()([alike, np.array([0, 1, 2, 0, 1, 2])]).numpy()[..., 4:].max() < 1e-3
+    assert dcgan.MinibatchStatistics()(alike).numpy()[..., 4:].min() > 0.5
+
+
+def test_every_conditional_discriminator_takes_the_statistics_of_a_class():
+    for way in conditional.WAYS:
+        kinds = [type(layer) for layer in make_discriminator(way).layers]
+        assert kinds.count(conditional.ClassStatistics) == 1 and dcgan.MinibatchStatistics not in kinds
+        kinds = [type(layer) for layer in make_discriminator(way, minibatch_statistics=False).layers]
+        assert conditional.ClassStatistics not in kinds
 
 
 def test_builders_refuse_what_they_cannot_build():
@@ -178,6 +197,7 @@ def test_step_tells_both_nets_the_labels_of_the_real_images_and_follows_the_loss
             np.testing.assert_allclose(weight, was - 0.05 * slope_of_it, rtol=1e-3, atol=1e-4, err_msg=weight.path)
 
 
+@pytest.mark.long
 def test_step_is_the_same_within_a_strategy():
     data, after = labelled(), []
     for strategy in (tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("CPU:0")):
@@ -333,7 +353,8 @@ def test_labels_of_data_are_nothing_to_unconditional_nets(tmp_path, quick_steps,
     assert "labels" not in json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
 
 
-@pytest.mark.parametrize("way", conditional.WAYS)
+@pytest.mark.parametrize("way", [way if way == "projection" else pytest.param(way, marks=pytest.mark.long)
+                                 for way in conditional.WAYS])
 def test_explorer_has_a_button_for_each_class_and_the_nets_of_the_run(way, tmp_path, quick_steps):
     nets = make_generator(), make_discriminator(way, dropout=0.2)
     runs.train(*nets, labelled(), tmp_path / "run", epochs=1, batch_size=20, tracking=False, measuring_net=False)
@@ -344,15 +365,15 @@ def test_explorer_has_a_button_for_each_class_and_the_nets_of_the_run(way, tmp_p
     for own, other in zip(loaded.get_weights(), nets[1].get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
     assert content["classes"] == [*NAMES] and content["latentDim"] == 8
-    told = {net: [step for step in content[net] if step["op"] in ("withClass", "weighByClass")]
+    told = {net: [step for step in content[net] if step["op"] in ("withClass", "withChannels", "weighByClass")]
             for net in ("generator", "discriminator")}
     step, = told["generator"]
     place = step["table"]["start"]
-    assert step["op"] == "withClass" and step["shape"] == [8] and content["generator"].index(step) == 0
+    assert step["op"] == "withClass" and content["generator"].index(step) == 0
     np.testing.assert_array_equal(values[place:place + 24].reshape(3, 8), keras.models.load_model(
         tmp_path / "run" / "generator.keras").get_weights()[0])
     assert [step["op"] for step in told["discriminator"]] == {
-        "projection": ["weighByClass"], "channel": ["withClass"], "auxiliary": []}[way]
+        "projection": ["weighByClass"], "channel": ["withChannels"], "auxiliary": []}[way]
     assert content["discriminator"][-1]["op"] == ("weighByClass" if way == "projection" else "matMul")
 
 

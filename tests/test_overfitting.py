@@ -88,6 +88,7 @@ def test_strength_without_augmentation_is_refused_before_anything_is_written(tmp
     assert not (tmp_path / "run").exists() and not outputs.exists()
 
 
+@pytest.mark.long
 def test_step_remembers_the_same_within_a_strategy(make_nets):
     after = []
     for strategy in (tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("CPU:0")):
@@ -126,6 +127,7 @@ def test_verdicts_are_of_training_held_out_and_generated_images_and_the_gap_lies
         assert all(map(np.array_equal, net.get_weights(), weights))
 
 
+@pytest.mark.long
 def test_rows_of_an_earlier_life_go_and_those_before_stay(tmp_path, quick_steps):
     folder, held_out = tmp_path / "run", small_data(30)
     rows = []

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dcgan_utils import build_discriminator, build_generator, check_positive, make_noise
+from dcgan_utils import MinibatchStatistics, build_discriminator, build_generator, check_positive, make_noise
 
 WAYS = ("projection", "channel", "auxiliary")  # in which a discriminator can use the label
 
@@ -18,7 +18,8 @@ def build_conditional_generator(image_shape, classes, latent_dim=64, *, seed=0, 
     """Noise and label to image: float32 `(n, latent_dim)` and int32 `(n,)` to float32 `(n, *image_shape)` in [-1, 1].
 
     `build_generator`'s net, whose noise is joined by a vector of the same length, learned for each class: Mirza and
-    Osindero 2014, https://arxiv.org/abs/1411.1784. The first vectors are drawn like noise, N(0, 1).
+    Osindero 2014, https://arxiv.org/abs/1411.1784. The first vectors are shorter than the noise, N(0, 0.3^2): where
+    they were as long, some classes came out in many kinds and others nearly in one.
 
     Args:
         classes: how many there are.
@@ -27,14 +28,15 @@ def build_conditional_generator(image_shape, classes, latent_dim=64, *, seed=0, 
     check_positive(classes=classes, latent_dim=latent_dim)
     plain = build_generator(image_shape, 2 * latent_dim, seed=seed, **options)
     noise, label = keras.Input((latent_dim,), name="noise"), label_input()
-    joined = keras.layers.Concatenate()([noise, embed(label, classes, latent_dim, 1000 * seed + 400)])
+    joined = keras.layers.Concatenate()([noise, embed(label, classes, latent_dim, 1000 * seed + 400, 0.3)])
     return keras.Model([noise, label], through_copies(plain.layers, joined), name=plain.name)
 
 
 def build_conditional_discriminator(image_shape, classes, way="projection", *, seed=0, **options):
     """Image and label to verdict: float32 `(n, *image_shape)` in [-1, 1] and int32 `(n,)` to logits `(n, 1)`.
 
-    `build_discriminator`'s net; what it answers is whether this is a real image of this class.
+    `build_discriminator`'s net, but with `ClassStatistics` in the place of `MinibatchStatistics`. What it answers is
+    whether this is a real image of this class.
 
     Args:
         classes: how many there are.
@@ -49,8 +51,8 @@ def build_conditional_discriminator(image_shape, classes, way="projection", *, s
     check_positive(classes=classes)
     *body, last = build_discriminator(image_shape, seed=seed, **options).layers
     image, label, seed = keras.Input(image_shape, name="image"), label_input(), 1000 * seed + 900
-    seen = with_channel(image, label, classes, seed) if way == "channel" else image
-    features = through_copies(body, seen)
+    seen = with_channel(image, label, classes) if way == "channel" else image
+    features = through_copies(body, seen, label)
     logits = through_copies([last], features)
     if way == "projection":
         logits = with_projection(logits, features, label, classes, seed)
@@ -70,21 +72,52 @@ def embed(label, classes, length, seed, deviation=1.0):
     return keras.layers.Embedding(classes, length, embeddings_initializer=initial)(label)
 
 
-def through_copies(layers, inputs):
-    """What comes out of layers one after the other, each made anew as it was set, with the same first weights."""
+def through_copies(layers, inputs, label=None):
+    """What comes out of layers one after the other, each made anew as it was set, with the same first weights.
+
+    With a label, statistics are taken of each class.
+    """
     for layer in layers:
-        inputs = type(layer).from_config(layer.get_config())(inputs)
+        if label is not None and isinstance(layer, MinibatchStatistics):
+            inputs = ClassStatistics()([inputs, label])
+        else:
+            inputs = type(layer).from_config(layer.get_config())(inputs)
     return inputs
 
 
-def with_channel(image, label, classes, seed):
-    """The image with one more channel, a picture that is learned for each class.
+@keras.saving.register_keras_serializable(package="lab")
+class ClassStatistics(keras.layers.Layer):
+    """Append a channel that says how much the images of a batch that are of one class differ from each other.
+
+    `[maps (n, height, width, channels), labels (n,)]` to `(n, height, width, channels + 1)`: one number an image, the
+    standard deviation among the images with its label, averaged over places and channels; 1e-4 if there is no other
+    one. `MinibatchStatistics` looks at images of any classes, which differ even if a class is always the same image.
+    """
+
+    def call(self, inputs):
+        maps, labels = inputs
+        count, height, width, _ = tf.unstack(tf.shape(maps))
+        flat = tf.reshape(tf.cast(maps, keras.config.floatx()), [count, -1])
+        alike = tf.cast(labels[:, None] == labels, flat.dtype)
+        share = alike / tf.reduce_sum(alike, axis=1, keepdims=True)  # times values: the mean of each one's class
+        variance = tf.matmul(share, tf.square(flat - tf.matmul(share, flat)))
+        statistic = tf.reduce_mean(tf.sqrt(variance + 1e-8), axis=1)
+        channel = tf.broadcast_to(statistic[:, None, None, None], [count, height, width, 1])
+        return tf.concat([maps, tf.cast(channel, maps.dtype)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        (*shape, channels), _ = input_shape
+        return (*shape, channels + 1)
+
+
+def with_channel(image, label, classes):
+    """The image with one more channel for each class: 1 everywhere in that of its own class, 0 in the others.
 
     After Mirza and Osindero 2014, https://arxiv.org/abs/1411.1784.
     """
     height, width = image.shape[1:3]
-    picture = keras.layers.Reshape((height, width, 1))(embed(label, classes, height * width, seed))
-    return keras.layers.Concatenate()([image, picture])
+    own = keras.layers.Reshape((1, 1, classes), name="class_channels")(keras.ops.one_hot(label, classes))
+    return keras.layers.Concatenate()([image, keras.ops.tile(own, (1, height, width, 1))])
 
 
 def with_projection(logits, features, label, classes, seed):
@@ -114,9 +147,9 @@ class ClassLoss(keras.layers.Layer):
 
 
 def with_class_head(logits, features, label, classes, seed):
-    """The verdict as it is, without the label; a second head on the same features, "class_logits", reads the class.
+    """The verdict, which sees no more of the label than the statistics do; a second head reads the class.
 
-    How badly it reads is added to both nets' losses, see `ClassLoss`. Odena et al. 2017,
+    How badly that head, "class_logits", reads is added to both nets' losses, see `ClassLoss`. Odena et al. 2017,
     https://arxiv.org/abs/1610.09585.
     """
     initial, precise = keras.initializers.RandomNormal(stddev=0.02, seed=seed), {"dtype": keras.config.floatx()}
@@ -155,7 +188,8 @@ def check_labels(generator, discriminator, data):
         raise ValueError(f"the nets take labels, and the data, {data.source}, have none: give a Dataset with labels "
                          "(sub-folders name the classes), or build the nets without classes.")
     for name, net in (("generator", generator), ("discriminator", discriminator)):
-        known = {classes_of(net), *(layer.units for layer in net.layers if layer.name == "class_logits")} - {0}
+        known = {classes_of(net), *(layer.output.shape[-1] for layer in net.layers
+                                    if layer.name in ("class_channels", "class_logits"))} - {0}
         if known - {len(data.class_names)}:
             raise ValueError(f"the {name} is made for {', '.join(map(str, known))} classes, the data have "
                              f"{len(data.class_names)}; build it with classes=len(data.class_names).")

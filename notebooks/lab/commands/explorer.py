@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab.commands.arguments import given, run_name
-from lab.conditional import ClassLoss, build_conditional_discriminator, classes_of, is_conditional
+from lab.conditional import ClassLoss, ClassStatistics, build_conditional_discriminator, classes_of, is_conditional
 from lab.files import epoch_of, replacing, run_folder, shown_path
 from lab.runs import load_history
 from lab.settings import is_described
@@ -78,18 +78,22 @@ def steps_of(model, weights):
 def _steps_to(output, made, weights):
     """The steps from image or noise to an output of a net that is told the class; `made` has the layer of each output.
 
-    The vector of the class joins in one of two ways: beside what comes, or as a vector of weights of its own.
+    The class joins in one of three ways: as a vector of its own beside what comes, as a vector of weights of its own,
+    or by channels of 0 and 1.
     """
     layer, known = made[id(output)], keras.layers
     if type(layer) is known.InputLayer:
         return []
     if type(layer) is ClassLoss:  # the verdict is made without the class
         return _steps_to(layer.input[0], made, weights)
+    if type(layer) is ClassStatistics:
+        return [*_steps_to(layer.input[0], made, weights), {"op": "classStatistics"}]
     if type(layer) is known.Concatenate:
-        before, picture = layer.input
-        vector = made[id(picture)].input if type(made[id(picture)]) is known.Reshape else picture
-        table = {"table": weights.add(made[id(vector)].embeddings), "shape": picture.shape[1:]}
-        return [*_steps_to(before, made, weights), {"op": "withClass", **table}]
+        before, other = layer.input
+        if other.ndim == 4:
+            return [*_steps_to(before, made, weights), {"op": "withChannels", "classes": other.shape[-1]}]
+        table = weights.add(made[id(other)].embeddings)
+        return [*_steps_to(before, made, weights), {"op": "withClass", "table": table}]
     if type(layer) is known.Add:
         last, product = (made[id(tensor)] for tensor in layer.input)
         table = made[id(product.input[0])].embeddings + np.transpose(last.kernel)
@@ -214,13 +218,16 @@ def _candidates(values, settings, classes=0):
     shape = settings["data"]["image_shape"]
     features = next((value.shape[0] for value in reversed(dense) if value.shape[1] == 1), 0)
     # what a way adds: the shape of its matrix, and how many weights
-    ways = {"channel": ((classes, shape[0] * shape[1]), 1), "projection": ((classes, features), 1),
-            "auxiliary": ((features, classes), 2)} if classes else {"": (None, 0)}
+    ways = {"": (None, 0)}
+    if kernels[0].shape[2] > shape[2]:
+        ways = {"channel": (None, 0)}
+    elif classes:
+        ways = {"projection": ((classes, features), 1), "auxiliary": ((features, classes), 2)}
     floats = [value for value in values if value.dtype.kind == "f"]
     shares = [0.0] if len(floats) == len(values) else np.arange(5, 100, 5) / 100  # dropout keeps a state
     for (way, (matrix, added)), share in itertools.product(ways.items(), shares):
         own = [value for value in dense if value.shape != matrix]
-        if way and len(own) == len(dense):
+        if matrix and len(own) == len(dense):
             continue
         options = {"width": kernels[0].shape[-1], "kernel_size": kernels[0].shape[0],
                    "hidden": own[0].shape[-1] if len(own) > 1 else None,
