@@ -242,11 +242,28 @@ def test_losses_penalty_and_measuring_net_are_in_the_config_by_name_and_others_a
 def test_run_with_losses_of_its_own_and_nets_that_rest_goes_on_bit_for_bit(tmp_path):
     """Eight steps are no multiple of three, so the steps must be counted on."""
     options = {"losses": (hinge, minus_mean), "penalty": large_logits, "generator_every": 3, "discriminator_every": 2,
-               "generator_learning_rate": 1e-3}
+               "generator_learning_rate": 1e-3, "decay_epochs": 3}
     train_small(tmp_path / "whole", 4, **options)
     for epochs in (2, 4):
         train_small(tmp_path / "run", epochs, **options)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_rates_fall_over_the_epochs_that_are_asked_for_and_stay_low(tmp_path):
+    rates = []
+
+    class Rates(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    options = {"learning_rate": 1e-3, "generator_learning_rate": 2e-3, "measuring_net": False}
+    train_small(tmp_path / "run", 3, decay_epochs=2, callbacks=[Rates()], **options)
+    np.testing.assert_allclose(rates, [1.05e-3, 1e-4, 1e-4], rtol=1e-4)
+    with pytest.raises(ValueError, match="decay_epochs: 2 in that run, not set now"):
+        train_small(tmp_path / "run", 4, **options)
+    with pytest.raises(ValueError, match="decay_epochs is 0; wanted a whole number of at least 1"):
+        train_small(tmp_path / "other", 3, decay_epochs=0, **options)
+    assert not (tmp_path / "other").exists()
 
 
 def stop_at_step(patch, number, error):

@@ -22,8 +22,8 @@ from lab.processes import side_by_side
 from lab.settings import check_settings, differences, fingerprint, name_of, other_images
 
 SETTINGS = {"build_generator", "build_discriminator", "generator", "discriminator", "epochs", "batch_size",
-            "learning_rate", "generator_learning_rate", "beta_1", "beta_2", "averaging", "losses", "penalty",
-            "generator_every", "discriminator_every", "picture_every"}
+            "learning_rate", "generator_learning_rate", "decay_epochs", "beta_1", "beta_2", "averaging",
+            "losses", "penalty", "generator_every", "discriminator_every", "picture_every"}
 
 
 class Experiment:

@@ -22,12 +22,12 @@ from lab.net_configs import save_net
 from lab.overfitting import Overfitting, begun
 from lab.replicas import check_replicas, is_chief, on_all_replicas, wait_for_all_workers
 from lab.settings import agree_on_config, check_nets, check_settings, described, name_of, other_images
-from lab.step_parts import EveryNth, WithOwnLosses, WithPenalty, handing_on_labels, on_images, with_weight
+from lab.step_parts import EveryNth, WithOwnLosses, WithPenalty, falling, handing_on_labels, on_images, with_weight
 from lab.tracking import Tracker
 
 
 def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32, learning_rate=1e-3, beta_1=0.0,
-          beta_2=0.99, averaging=0.9995, seed=0, generator_learning_rate=None,
+          beta_2=0.99, averaging=0.9995, seed=0, generator_learning_rate=None, decay_epochs=None,
           losses=(dcgan.discriminator_loss, dcgan.generator_loss), penalty=None, generator_every=1,
           discriminator_every=1, picture_every=None, on_picture=None, measuring_net=None, reference=None,
           held_out=None, tracking=True, wandb_project="dcgan-course", wandb_group=None, callbacks=(), compiled=None):
@@ -51,7 +51,8 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
         run_dir: the folder; made if missing. Under `tf.distribute`, all workers must reach it, and the chief writes.
         epochs: how many in all, earlier calls included; default `default_epochs(len(images))`.
         batch_size: images in a step, of all replicas together; an epoch's last batch holds what is left.
-        learning_rate, beta_1, beta_2: of Adam, the same for both nets, constant.
+        learning_rate, beta_1, beta_2: of Adam, the same for both nets.
+        decay_epochs: in so many epochs both rates fall linearly to a twentieth, and stay there; None: constant.
         generator_learning_rate: another rate for the generator than for the discriminator.
         averaging: see `dcgan_utils.make_average`.
         seed: of the order of the images and of the noise.
@@ -89,11 +90,12 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
     epochs = default_epochs(count) if epochs is None else epochs
     picture_every = max(1, round(10_000 / count)) if picture_every is None else picture_every
     generator_learning_rate = learning_rate if generator_learning_rate is None else generator_learning_rate
+    decay = {} if decay_epochs is None else {"decay_epochs": decay_epochs}
     check_settings(
         count, epochs=epochs, batch_size=batch_size, picture_every=picture_every, learning_rate=learning_rate,
         generator_learning_rate=generator_learning_rate, beta_1=beta_1, beta_2=beta_2, averaging=averaging, seed=seed,
         losses=losses, penalty=penalty, generator_every=generator_every, discriminator_every=discriminator_every,
-        compiled=compiled)
+        compiled=compiled, **decay)
     check_nets(generator, discriminator, data)
     others = other_images(data, reference=reference, held_out=held_out)
     if "held_out" in others:
@@ -110,7 +112,7 @@ def train(generator, discriminator, data, run_dir, *, epochs=None, batch_size=32
             "beta_1": float(beta_1), "beta_2": float(beta_2), "averaging": float(averaging), "seed": int(seed),
             "losses": [name_of(loss) for loss in losses], "penalty": name_of(penalty),
             "generator_every": int(generator_every), "discriminator_every": int(discriminator_every),
-            "picture_every": int(picture_every), "measuring_net": net.name if net else None}
+            "picture_every": int(picture_every), "measuring_net": net.name if net else None, **decay}
         pays = compiling.pays(epochs * math.ceil(count / batch_size))
         nets = {"generator": generator, "discriminator": discriminator}
         config = agree_on_config(run_dir, settings, nets, epochs, data, is_chief(), compiled, pays)
@@ -208,7 +210,9 @@ class _Run:
         self.averaged, self.best = (keras.models.clone_model(generator) for _ in range(2))
         for copy in (self.averaged, self.best):
             copy.set_weights(generator.get_weights())
-        optimizers = [keras.optimizers.Adam(settings[rate], settings["beta_1"], settings["beta_2"])
+        self.steps_per_epoch = math.ceil(count / settings["batch_size"])
+        falls = settings.get("decay_epochs", 0) * self.steps_per_epoch
+        optimizers = [keras.optimizers.Adam(falling(settings[rate], falls), settings["beta_1"], settings["beta_2"])
                       for rate in ("generator_learning_rate", "learning_rate")]
         if any(layer.compute_dtype == "float16" for net in (generator, discriminator) for layer in net.layers):
             optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
@@ -221,7 +225,6 @@ class _Run:
             compiled=(self.at_a_time, settings["batch_size"]) if config["compiled"] else None,
             **{name: settings[name] for name in ("seed", "averaging", "generator_every", "discriminator_every")})
         generator.optimizer = holders[0]  # where Keras' callbacks look for the learning rate
-        self.steps_per_epoch = math.ceil(count / settings["batch_size"])
         drawn, columns = grid_inputs(generator, len(data.class_names), seed=settings["seed"])
         self.distance, reference = None, others.get("reference", data).images
         if net and len(reference) >= 10:

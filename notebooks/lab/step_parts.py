@@ -72,6 +72,11 @@ def with_weight(loss, weigh):
     return lambda *logits: weighed(loss(*logits))
 
 
+def falling(rate, steps):
+    """A rate that falls linearly, in so many steps, to a twentieth, and stays there; without steps a constant one."""
+    return keras.optimizers.schedules.PolynomialDecay(rate, steps, rate / 20) if steps else rate
+
+
 class EveryNth:
     """A Keras optimiser that learns in each n-th step only, from the first on; in the others the net rests."""
 
