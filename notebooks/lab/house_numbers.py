@@ -17,8 +17,8 @@ def write_house_numbers(folder, digits, labels, count=20_000, *, seed=0):
     """Write images that look like house numbers, in the layout of SVHN, for a machine that cannot download SVHN.
 
     Digits, uint8 `(n, 28, 28, 1)` with their labels, over patches of the two photographs that scikit-learn ships
-    (china.jpg by Yann Forget, flower.jpg by dany13, both CC BY): tinted, of different size, contrast, place and
-    sharpness, half of them with a part of another digit at a side. The same count, seed and digits give the same
+    (china.jpg by danielbuechele, flower.jpg by vultilion, both CC BY 2.0): tinted, of different size, contrast, place
+    and sharpness, half of them with a part of another digit at a side. The same count, seed and digits give the same
     images. What they lack: the fonts, fences and shadows of real houses, and real cameras' faults. So no number
     measured on them is one about SVHN.
 
