@@ -20,8 +20,15 @@ CURVES = pd.read_csv(ROOT / "outputs" / "experiments_curves.csv")
 TABLES = {  # the file in outputs/ that a notebook's verdicts are from
     **dict.fromkeys(("02_generator", "03_discriminator", "06_experiments", "06a_all_experiments"), "experiments"),
     "07_batch_normalization": "batch_normalization", "08_svhn": "colour"}
-TEXTS = {name: "\n".join(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
-                         if cell.cell_type == "markdown") for name in TABLES}
+
+
+def prose_of(name):
+    """All markdown of a notebook."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+TEXTS = {name: prose_of(name) for name in TABLES}
 CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
 OTHERWISE = r"^### (?:At equal seconds|Ten times as long)\n.*?(?=^###? )"  # sections with comparisons of their own
 
@@ -107,8 +114,7 @@ def test_differences_between_kinds_of_semi_supervised_training_are_paired_and_th
                 if len(both) > 1:
                     interval = scipy.stats.ttest_rel(both[more], both[less]).confidence_interval()
                     known.add(tuple(f"{value:.2f}" for value in ((both[more] - both[less]).mean(), *interval)))
-    text = (ROOT / "notebooks" / "09_semi_supervised.ipynb").read_text(encoding="utf-8")
-    prose = " ".join(cell.source for cell in nbformat.reads(text, 4).cells if cell.cell_type == "markdown")
-    said = re.findall(r"(-?\d+\.\d+)(?:\s+points)?(?:\s+on\s+average)?\s+\((-?\d+\.\d+)\s+to\s+(-?\d+\.\d+)\)", prose)
+    said = re.findall(r"(-?\d+\.\d+)(?:\s+points)?(?:\s+on\s+average)?\s+\((-?\d+\.\d+)\s+to\s+(-?\d+\.\d+)\)",
+                      prose_of("09_semi_supervised"))
     assert len(said) > 9
     assert not [difference for difference in said if difference not in known]
