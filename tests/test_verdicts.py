@@ -19,7 +19,7 @@ SEARCH = pd.read_csv(ROOT / "outputs" / "experiments_search.csv")
 CURVES = pd.read_csv(ROOT / "outputs" / "experiments_curves.csv")
 TABLES = {  # the file in outputs/ that a notebook's verdicts are from
     **dict.fromkeys(("02_generator", "03_discriminator", "06_experiments", "06a_all_experiments"), "experiments"),
-    "07_batch_normalization": "batch_normalization", "08_svhn": "colour"}
+    "07_batch_normalization": "batch_normalization", "08_svhn": "colour", "12_choose_the_digit": "choose_the_digit"}
 
 
 def prose_of(name):
@@ -118,3 +118,12 @@ def test_differences_between_kinds_of_semi_supervised_training_are_paired_and_th
                       prose_of("09_semi_supervised"))
     assert len(said) > 9
     assert not [difference for difference in said if difference not in known]
+
+
+def test_shares_of_obeyed_wishes_are_those_of_their_table():
+    results = pd.read_csv(ROOT / "outputs" / "choose_the_digit.csv")
+    means = results.dropna(subset="obeyed").groupby("experiment").obeyed.mean()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for text in (TEXTS["12_choose_the_digit"], readme):
+        said = re.findall(r"`([^`]+)`\s+obeys\s+in\s+(\d+\.\d)\s+%", text)
+        assert said and said == [(name, f"{100 * means[name]:.1f}") for name, _ in said]
