@@ -126,4 +126,4 @@ def test_shares_of_obeyed_wishes_are_those_of_their_table():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for text in (TEXTS["12_choose_the_digit"], readme):
         said = re.findall(r"`([^`]+)`\s+obeys\s+in\s+(\d+\.\d)\s+%", text)
-        assert said and said == [(name, f"{100 * means[name]:.1f}") for name, _ in said]
+        assert said and said == [(name, f"{100 * means[' '.join(name.split())]:.1f}") for name, _ in said]
