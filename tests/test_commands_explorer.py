@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dcgan_utils as dcgan
-from lab import conditional, datasets, files, runs
+from lab import augmentation, conditional, datasets, files, runs
 from lab.commands import explorer
 from lab.settings import describe
 
@@ -161,6 +161,17 @@ def test_discriminator_is_the_one_at_the_end_of_training(run_and_nets):
     assert epoch == 2
     for own, other in zip(loaded.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+def test_discriminator_behind_augmentation_is_shown_without_it(tmp_path, make_nets, make_images, quick_steps):
+    net = augmentation.build_augmented_discriminator((16, 16, 1), width=4, seed=3, zoom=0.1, cutout=0.2, flip=True)
+    runs.train(make_nets(seed=3)[0], net, make_images(), tmp_path / "run", epochs=1, batch_size=16, seed=3,
+               tracking=False)
+    loaded, _ = explorer.load_discriminator(tmp_path / "run")
+    assert not augmentation.augmentations_of(loaded)
+    images = dcgan.to_model_range(make_images())
+    np.testing.assert_array_equal(loaded(images, training=False), net(images, training=False))
+    assert explorer.write_page(tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("options", [

@@ -6,6 +6,8 @@ change. After Zhao et al. 2020, https://arxiv.org/abs/2006.10738, and Karras et 
 https://arxiv.org/abs/2006.06676. Used by lab.runs for such nets (notebook 13).
 """
 
+import ast
+
 import keras
 import tensorflow as tf
 
@@ -147,6 +149,13 @@ def build_augmented_discriminator(image_shape=(28, 28, 1), *, shift=0.125, zoom=
         probability: of each of these, 0 to 1; where `AdaptiveStrength` decides, the first one.
         options: `image_shape`, `seed` and the others are those of `build_discriminator`.
     """
+    layers = build_augmentation(shift=shift, zoom=zoom, cutout=cutout, flip=flip, probability=probability, seed=seed)
+    discriminator = build_discriminator(image_shape, seed=seed, **options)
+    return augmented(discriminator, layers) if layers else discriminator
+
+
+def build_augmentation(*, shift=0.0, zoom=0.0, cutout=0.0, flip=False, probability=1.0, seed=0):
+    """The layers that `build_augmented_discriminator` puts before its net, in their order."""
     seed_of, layers = 1000 * seed + 950, []
     if shift or zoom:
         layers += [ShiftAndZoom(shift, zoom, probability=probability, seed=seed_of)]
@@ -154,8 +163,7 @@ def build_augmented_discriminator(image_shape=(28, 28, 1), *, shift=0.125, zoom=
         layers += [Cutout(cutout, probability=probability, seed=seed_of + 1)]
     if flip:
         layers += [Flip(probability, seed=seed_of + 2)]
-    discriminator = build_discriminator(image_shape, seed=seed, **options)
-    return augmented(discriminator, layers) if layers else discriminator
+    return layers
 
 
 def augmentations_of(discriminator):
@@ -167,3 +175,14 @@ def describe_augmentation(discriminator):
     """A line for each layer that augments, as a run's `config.json` has it."""
     return [f"{type(layer).__name__}({', '.join(f'{name}={value}' for name, value in layer.settings().items())})"
             for layer in augmentations_of(discriminator)]
+
+
+def described_augmentation(lines):
+    """Arguments of `build_augmentation` from the lines of `describe_augmentation`: a dict."""
+    options = {}
+    for line in lines:
+        layer = ast.parse(line, mode="eval").body
+        options |= {keyword.arg: ast.literal_eval(keyword.value) for keyword in layer.keywords}
+        if layer.func.id == "Flip":
+            options["flip"] = True
+    return {"cutout" if name == "size" else name: value for name, value in options.items()}

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import dcgan_utils as dcgan
+from lab.augmentation import augmented, build_augmentation, described_augmentation
 from lab.commands.arguments import given, run_name
 from lab.conditional import ClassLoss, ClassStatistics, build_conditional_discriminator, classes_of, is_conditional
 from lab.files import epoch_of, replacing, run_folder, shown_path
@@ -181,6 +182,8 @@ def principal_directions(generator, count=DIRECTIONS):
 def load_discriminator(run_dir, classes=0):
     """The discriminator of a run's newest checkpoint, and the checkpoint's epoch; `classes` are those it is told.
 
+    What an augmented one sees is not changed here, as outside of training.
+
     A checkpoint holds weights without their net, so the net is built from their shapes, and compared with what
     `config.json` says of the one that was trained.
 
@@ -197,8 +200,11 @@ def load_discriminator(run_dir, classes=0):
     reader = tf.train.load_checkpoint(str(newest / "state"))
     names = (f"variables_1/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map())))
     values = [reader.get_tensor(name) for name in names if reader.has_tensor(name)]
+    changes = build_augmentation(**described_augmentation(settings.get("augmentation", [])), seed=settings["seed"])
+    values = values[sum(len(layer.variables) for layer in changes):]  # those of the net behind them
     for net in _candidates(values, settings, classes):
-        if is_described(net, settings["discriminator"], config["versions"]["keras"]):
+        whole = augmented(net, changes) if changes else net
+        if is_described(whole, settings["discriminator"], config["versions"]["keras"]):
             for variable, value in zip(net.variables, values, strict=True):
                 variable.assign(value)
             return net, epoch_of(newest)
