@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab import augmentation, conditional, datasets, experiments, overfitting, runs
-from lab.augmentation import Augmentation, Cutout, Flip, ShiftAndZoom
+from lab.augmentation import Augmentation, Cutout, Flip, ShiftAndZoom, Turn
 from test_runs import assert_same_run, newest_variables
 from train_small import small_data, small_nets, tiny, train_augmented
 
@@ -54,6 +54,15 @@ def test_zoom_is_linear_interpolation_about_the_middle(number):
     np.testing.assert_allclose(zoomed[0, :, :, 0], wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("number", [-1, 0.6])
+def test_turn_is_about_the_middle_by_a_share_of_half_a_turn(number):
+    image = scipy.ndimage.gaussian_filter(noise(1, 40, 3)[:, :32], (0, 3, 3, 0))  # smooth, not square
+    turned = Turn(0.1).change(tf.constant(image), *numbers(number)).numpy()
+    wanted = scipy.ndimage.rotate(image, -18 * number, axes=(2, 1), reshape=False, order=1, mode="nearest")
+    inside = (slice(None), slice(8, -8), slice(8, -8))
+    assert abs(turned - wanted)[inside].max() < 0.03 < abs(turned - image)[inside].max()
+
+
 def test_cutout_covers_a_square_about_a_place_with_middle_grey():
     image = noise(1, 17, 3)
     covered = Cutout(0.5).change(tf.constant(image), *numbers(-1, 0.5)).numpy()  # about pixel (0, 12) of 17
@@ -69,7 +78,8 @@ def test_flip_is_of_half_the_images_left_to_right():
     np.testing.assert_array_equal(flipped[1], images[1])
 
 
-LAYERS = [(ShiftAndZoom, {"shift": 0.25, "zoom": 0.2}), (Cutout, {"size": 0.3}), (Flip, {})]
+LAYERS = [(ShiftAndZoom, {"shift": 0.25, "zoom": 0.2}), (Cutout, {"size": 0.3}), (Flip, {}),
+          (Turn, {"turn": 0.1})]
 
 
 @pytest.mark.parametrize("kind, options", LAYERS)

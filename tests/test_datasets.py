@@ -340,3 +340,15 @@ def test_first_images_keep_their_labels_and_names():
     np.testing.assert_array_equal(few.images, images[:2])
     assert few.labels.tolist() == [1, 0] and few.notice == "five" and few.counts == {"a": 1, "b": 1}
     assert datasets.Dataset(images).first(3).labels is None and len(data.first(99).images) == 5
+
+
+def test_taken_images_keep_their_labels_and_names_in_the_order_that_is_asked_for():
+    images, labels = np.arange(5 * 28 * 28).astype(np.uint8).reshape(5, 28, 28, 1), np.array([1, 0, 1, 1, 0], np.uint8)
+    data = datasets.Dataset(images, labels, ("a", "b"), "five of them", notice="five", name="mnist")
+    few = data.take(np.array([4, 2, 2]))
+    np.testing.assert_array_equal(few.images, images[[4, 2, 2]])
+    assert few.labels.tolist() == [0, 1, 1] and few.counts == {"a": 1, "b": 2}
+    assert (few.source, few.notice, few.name) == ("five of them", "five", "mnist")
+    assert data.take(slice(1, 3)).labels.tolist() == [0, 1] and datasets.Dataset(images).take([0]).labels is None
+    with pytest.raises(IndexError):
+        data.take([5])

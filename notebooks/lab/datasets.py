@@ -74,8 +74,12 @@ class Dataset:
 
     def first(self, count):
         """The first images, with their labels, as a `Dataset`."""
-        labels = None if self.labels is None else self.labels[:count]
-        return dataclasses.replace(self, images=self.images[:count], labels=labels)
+        return self.take(slice(count))
+
+    def take(self, indices):
+        """The images at these indices, an array or a slice, with their labels, as a `Dataset`."""
+        labels = None if self.labels is None else self.labels[indices]
+        return dataclasses.replace(self, images=self.images[indices], labels=labels)
 
 
 def load_dataset(name_or_path, *, image_size=32, split="train"):
@@ -145,9 +149,7 @@ def load_dataset(name_or_path, *, image_size=32, split="train"):
     if dataset.notice:
         print(textwrap.fill(f"NOTICE: {dataset.notice}", 110, break_long_words=False, break_on_hyphens=False))
     if smoke_mode():
-        keep = np.linspace(0, len(dataset.images) - 1, min(256, len(dataset.images))).astype(int)
-        labels = None if dataset.labels is None else dataset.labels[keep]
-        dataset = dataclasses.replace(dataset, images=dataset.images[keep], labels=labels)
+        dataset = dataset.take(np.linspace(0, len(dataset.images) - 1, min(256, len(dataset.images))).astype(int))
     return dataset
 
 
@@ -189,7 +191,7 @@ def _faults(dataset):
 
 
 def _load_mnist(split):
-    local = _data_file("mnist.npz")
+    local = data_file("mnist.npz")
     if local:
         return Dataset(*read_npz(local, split)[:2], DIGITS, "mnist.npz in DCGAN_DATA_DIR")
     problem = "smoke mode downloads nothing"
@@ -218,10 +220,10 @@ def _load_mnist(split):
 def _load_fashion_mnist(split):
     prefix = "t10k" if split == "test" else "train"
     files = (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
-    local = _data_file("fashion_mnist.npz")
+    local = data_file("fashion_mnist.npz")
     if local:
         return Dataset(*read_npz(local, split)[:2], CLOTHES, "fashion_mnist.npz in DCGAN_DATA_DIR")
-    for folder, source in ((_data_file("."), "DCGAN_DATA_DIR"), (_data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
+    for folder, source in ((data_file("."), "DCGAN_DATA_DIR"), (data_file("fashion-mnist"), "DCGAN_DATA_DIR"),
                            (_DEBIAN_FASHION_MNIST, "the package dataset-fashion-mnist"),
                            (_keras_folder() / "fashion-mnist", "Keras' cache")):
         if folder and all((folder / file).is_file() for file in files):
@@ -240,7 +242,7 @@ def _load_fashion_mnist(split):
 
 def _load_svhn(split):
     file = f"{split}_32x32.mat"
-    local, source = _data_file(file), f"{file} in DCGAN_DATA_DIR"
+    local, source = data_file(file), f"{file} in DCGAN_DATA_DIR"
     if local:
         published = hashlib.sha256(local.read_bytes()).hexdigest() == _SVHN_SHA256[file]
         notice = "" if published else f"{source} is not the published file of SVHN (its SHA-256 differs)."
@@ -275,7 +277,7 @@ NAMED = {"mnist": _load_mnist, "fashion_mnist": _load_fashion_mnist, "svhn": _lo
                    "house_numbers_standin": _load_standin}
 
 
-def _data_file(name):
+def data_file(name):
     """The file or folder `name` in the folder `DCGAN_DATA_DIR`, or None."""
     given = os.environ.get("DCGAN_DATA_DIR")
     folder = given and Path(os.path.abspath(Path(given).expanduser()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.files import OUTPUTS
 
 KNOWN = ("mnist", "fashion_mnist", "svhn", "house_numbers_standin")  # `datasets.NAMED`, which takes seconds to import
-RECIPES = ("cpu", "gpu", "first")  # `recipes.RECIPES`, likewise
+RECIPES = ("cpu", "gpu", "first", "few", "few_colour")  # `recipes.RECIPES`, likewise
 WAYS = ("projection", "channel", "auxiliary")  # `conditional.WAYS`, likewise
 
 
