@@ -28,7 +28,10 @@ def prose_of(name):
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
-TEXTS = {name: prose_of(name) for name in TABLES}
+FEW_IMAGES = {  # the group of runs in outputs/few_images.csv that a part of notebook 13 is about
+    "Cures, one by one": "few_images_1000", r"5,000 digits: too few\?": "few_images_fallback",
+    "Beginning where another run ended": "few_images_clothes"}
+TEXTS = {name: prose_of(name) for name in (*TABLES, "13_few_images")}
 CLAIM = re.compile(r"`([^`]+)`\s+\*\*(worse|better|no\s+difference\s+seen)\*\*(?:\s+\(([\d.]+)\s+times\))?")
 OTHERWISE = r"^### (?:At equal seconds|Ten times as long)\n.*?(?=^###? )"  # sections with comparisons of their own
 
@@ -38,8 +41,8 @@ def claims_of(text):
     return [tuple(" ".join(part.split()) for part in claim) for claim in CLAIM.findall(text)]
 
 
-def section(text, title):
-    (found,) = re.findall(rf"^### {title}\n(.*?)(?=^###? )", text, flags=re.M | re.S)
+def section(text, title, level=3):
+    (found,) = re.findall(rf"^{'#' * level} {title}\n(.*?)(?=^#{{2,{level}}} )", text, flags=re.M | re.S)
     return found
 
 
@@ -65,6 +68,16 @@ def test_verdicts_in_the_text_are_those_of_the_results(name):
 def test_every_experiment_that_is_compared_has_a_verdict_where_it_is_trained(name):
     compared = table(TABLES[name])
     assert {claim for claim, *_ in claims_of(TEXTS[name])} >= set(compared.index[compared.base.notna()])
+
+
+def test_verdicts_on_few_images_are_those_of_each_part_and_every_cure_has_one():
+    results, claims = pd.read_csv(ROOT / "outputs" / "few_images.csv"), {}
+    for title, group in FEW_IMAGES.items():
+        claims[group] = claims_of(section(TEXTS["13_few_images"], title, level=2))
+        compared = comparisons.compare_experiments(results[results.group == group])
+        check(claims[group], compared)
+        assert {name for name, *_ in claims[group]} == set(compared.index[compared.base.notna()]), title
+    assert sum(map(len, claims.values())) == len(claims_of(TEXTS["13_few_images"])), "a verdict outside of these parts"
 
 
 def test_verdicts_at_equal_seconds_are_those_of_the_curves_and_the_costs_of_a_step():
