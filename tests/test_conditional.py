@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import dcgan_utils as dcgan
 from lab import conditional, datasets, experiments, files, measuring_net, runs
+from lab.augmentation import describe_augmentation
 from lab.commands import explorer
 from test_runs import assert_same_run
 from test_step_parts import slope
@@ -313,30 +314,49 @@ def test_sub_folders_are_classes_to_choose_from(tmp_path, quick_steps):
     assert dcgan.generate_images(generator, 4, labels=data.class_names.index("trees")).shape == (4, 16, 16, 1)
 
 
-def test_notebook_04_hands_over_nets_that_are_told_the_class(tmp_path, monkeypatch):
+def hand_over(monkeypatch, tmp_path, data, **settings):
+    """Run notebook 04 up to `runs.train`: its names, and the arguments and options that it hands over."""
     cells = nbformat.read(files.ROOT / "notebooks" / "04_training.ipynb", as_version=4).cells
     sources, handed = {cell.id: cell.source for cell in cells}, []
-    data = datasets.Dataset(np.zeros((60, 28, 28, 1), np.uint8), np.resize([0, 1, 2], 60).astype(np.uint8), NAMES)
     monkeypatch.setattr(files, "OUTPUTS", tmp_path)
     monkeypatch.setattr(datasets, "load_dataset", lambda name: data)
-    monkeypatch.setattr(runs, "train", lambda *arguments, **options: handed.append(arguments))
-    for way in ("", *conditional.WAYS):
-        place = {"display": lambda **options: None, "Image": None}
-        exec("\n".join([sources["04-003"], sources["04-005"], f"CONDITIONAL, SEED = {way!r}, 3", sources["04-007"],
-                        sources["pair-code"], sources["04-019"]]), place)
-        generator, discriminator, *_ = handed[-1]
-        recipe = {name: dict(place["recipe"][name], seed=3) for name in ("generator", "discriminator")}
-        wanted = [dcgan.build_generator((28, 28, 1), **recipe["generator"]),
-                  dcgan.build_discriminator((28, 28, 1), **recipe["discriminator"])]
-        if way:
-            wanted = [conditional.build_conditional_generator((28, 28, 1), 3, **recipe["generator"]),
-                      conditional.build_conditional_discriminator((28, 28, 1), 3, way, **recipe["discriminator"])]
-        for net, other in zip((generator, discriminator), wanted):
-            for one, two in zip(net.get_weights(), other.get_weights(), strict=True):
-                np.testing.assert_array_equal(one, two)
-    data = datasets.Dataset(data.images)
+    monkeypatch.setattr(runs, "train", lambda *arguments, **options: handed.extend([arguments, options]))
+    place = {"display": lambda **options: None, "Image": None}
+    exec("\n".join([sources["04-003"], sources["04-005"]]), place)
+    place |= settings
+    exec("\n".join([sources["04-007"], sources["pair-code"], sources["04-019"]]), place)
+    return place, *handed
+
+
+@pytest.mark.parametrize("way", ["", *conditional.WAYS])
+def test_notebook_04_hands_over_nets_that_are_told_the_class(tmp_path, monkeypatch, way):
+    data = datasets.Dataset(np.zeros((60, 28, 28, 1), np.uint8), np.resize([0, 1, 2], 60).astype(np.uint8), NAMES)
+    place, (generator, discriminator, *_), options = hand_over(monkeypatch, tmp_path, data, CONDITIONAL=way, SEED=3,
+                                                               RECIPE="cpu")
+    recipe = {name: dict(place["recipe"][name], seed=3) for name in ("generator", "discriminator")}
+    wanted = [dcgan.build_generator((28, 28, 1), **recipe["generator"]),
+              dcgan.build_discriminator((28, 28, 1), **recipe["discriminator"])]
+    if way:
+        wanted = [conditional.build_conditional_generator((28, 28, 1), 3, **recipe["generator"]),
+                  conditional.build_conditional_discriminator((28, 28, 1), 3, way, **recipe["discriminator"])]
+    for net, other in zip((generator, discriminator), wanted):
+        for one, two in zip(net.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert (options["decay_epochs"] is not None) == bool(way)
+
+
+def test_notebook_04_refuses_to_tell_a_class_that_is_not_known(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="have no labels"):
-        exec(sources["04-007"], place)
+        hand_over(monkeypatch, tmp_path, datasets.Dataset(np.zeros((60, 28, 28, 1), np.uint8)), CONDITIONAL="channel")
+
+
+@pytest.mark.parametrize("shape, falling", [((28, 28, 1), False), ((32, 32, 3), True)])
+def test_notebook_04_hands_over_augmentation_for_few_images(tmp_path, monkeypatch, capsys, shape, falling):
+    data = datasets.Dataset(np.zeros((60, *shape), np.uint8))
+    place, (_, discriminator, *_), options = hand_over(monkeypatch, tmp_path, data)
+    assert describe_augmentation(discriminator) == ["ShiftAndZoom(shift=0.125, zoom=0.0, probability=0.0)"]
+    assert options["losses"] == place["recipe"]["losses"] and (options["decay_epochs"] is not None) == falling
+    assert "shifted as it takes, since they are few" in capsys.readouterr().out
 
 
 def test_run_of_other_labels_is_another_run(tmp_path, quick_steps):
