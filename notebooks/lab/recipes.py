@@ -1,6 +1,6 @@
 """The nets and settings of runs: a recipe for CPU cores, a GPU, colour, few images; and their nets; used from 04 on."""
 
-from dcgan_utils import build_discriminator, build_generator, generator_loss
+from dcgan_utils import build_discriminator, build_generator, discriminator_loss, generator_loss
 from lab.augmentation import augmented, build_augmentation
 from lab.compiling import has_gpu
 from lab.conditional import build_conditional_discriminator, build_conditional_generator
@@ -59,3 +59,9 @@ def build_nets(recipe, image_shape, latent_dim=64, *, seed=0, way="", classes=0)
     if "augmentation" in recipe:
         discriminator = augmented(discriminator, build_augmentation(**recipe["augmentation"], seed=seed))
     return generator, discriminator
+
+
+def train_options(recipe, epochs, *, way=""):
+    """What a recipe asks of `runs.train` beside batches and rate; rates of conditional nets, of a `way`, fall, too."""
+    return {"averaging": recipe["averaging"], "losses": recipe.get("losses", (discriminator_loss, generator_loss)),
+            "decay_epochs": epochs if way or recipe.get("falling") else None}

@@ -4,12 +4,11 @@ import json
 
 import keras
 
-from dcgan_utils import discriminator_loss, generator_loss
 from lab import runs
 from lab.datasets import default_epochs
 from lab.files import readable, run_folder, shown_path
 from lab.measuring_net import load_measuring_net, train_measuring_net
-from lab.recipes import build_nets, choose_recipe
+from lab.recipes import build_nets, choose_recipe, train_options
 from lab.settings import fingerprint
 
 
@@ -42,10 +41,8 @@ def load_or_train_generator(run, data, *, seed=0):
         _, recipe = choose_recipe("", data.image_shape, len(data.images))
         epochs = default_epochs(len(data.images), recipe["images_seen"])
         runs.train(*build_nets(recipe, data.image_shape, seed=seed), data, run_dir, epochs=epochs,
-                   decay_epochs=epochs if recipe.get("falling") else None,
                    batch_size=min(recipe["batch_size"], len(data.images)), learning_rate=recipe["learning_rate"],
-                   averaging=recipe["averaging"], losses=recipe.get("losses", (discriminator_loss, generator_loss)),
-                   seed=seed)
+                   seed=seed, **train_options(recipe, epochs))
     return keras.models.load_model(run_dir / "generator.keras")
 
 
